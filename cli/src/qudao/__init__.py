@@ -1,0 +1,1 @@
+"""The command line of Qudao: run it, play a day, audit it."""

@@ -1,0 +1,1 @@
+"""Qudao's incentive service."""

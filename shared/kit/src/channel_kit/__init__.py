@@ -1,0 +1,1 @@
+"""Mechanics shared by Qudao's services, with no domain meaning."""

@@ -1,0 +1,1 @@
+"""Failpoints and the pytest plugin."""
