@@ -1,0 +1,1 @@
+"""Accruals: cells, and what each batch of entries adds to their rebate."""

@@ -1,0 +1,1 @@
+"""The basis: the attributed ledger entries and the periods they fall into."""

@@ -1,0 +1,1 @@
+"""Plans: versions of tiers and terms, and what they pay."""

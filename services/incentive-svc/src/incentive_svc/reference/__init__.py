@@ -1,0 +1,1 @@
+"""Reference: copies of approved contracts."""

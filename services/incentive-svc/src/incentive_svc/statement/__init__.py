@@ -1,0 +1,1 @@
+"""Statements: a partner's period, line by line, computed when read."""

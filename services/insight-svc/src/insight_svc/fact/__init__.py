@@ -1,0 +1,1 @@
+"""What happened, copied from the announcements, and its sums per day."""

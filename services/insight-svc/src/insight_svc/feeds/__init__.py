@@ -1,0 +1,1 @@
+"""Reactions to other services' events, one file per family."""

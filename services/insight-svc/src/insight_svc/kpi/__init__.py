@@ -1,0 +1,1 @@
+"""Key figures, computed from the facts when they are read."""

@@ -1,0 +1,1 @@
+"""Copies of names and signing keys that other services announce."""

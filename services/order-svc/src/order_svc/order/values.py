@@ -1,0 +1,205 @@
+"""The canonical order: what every platform's message becomes before anything is decided.
+
+Pure values, built by `platforms`, merged by `order.rules`, turned into entries by `ledger.rules`.
+Money is integer minor units of the order's currency and already rounded (once, by the adapter);
+quantities are exact decimals; times are aware UTC. Nothing here does I/O or looks at the clock.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+LIFECYCLES = ("draft", "open", "completed", "cancelled", "deleted")
+PAYMENTS = ("unpaid", "authorized", "partially_paid", "paid", "partially_refunded", "refunded", "voided")
+FULFILMENTS = ("unfulfilled", "on_hold", "partial", "shipped", "delivered", "returned")
+LINE_KINDS = ("product", "gift_card", "freight", "tip", "fee", "platform_fee", "adjustment")
+
+LINES_MAX = 2_000
+ZERO = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Components:
+    """The gross-to-net bridge of one line, in minor units; deductions are negative.
+
+    `net_minor`, what the buyer pays for the line (tax included), is always their sum:
+    `list_minor` is the remainder after the components that the platform states.
+    """
+
+    list_minor: int = 0
+    promo_minor: int = 0
+    platform_coupon_minor: int = 0
+    merchant_coupon_minor: int = 0
+    freight_minor: int = 0
+    tax_minor: int = 0
+    platform_fee_minor: int = 0
+
+    @property
+    def net_minor(self) -> int:
+        return (
+            self.list_minor
+            + self.promo_minor
+            + self.platform_coupon_minor
+            + self.merchant_coupon_minor
+            + self.freight_minor
+            + self.tax_minor
+            + self.platform_fee_minor
+        )
+
+    @property
+    def net_sales_minor(self) -> int:
+        """Net − tax − freight − platform coupon (the platform's coupon is the platform's money)."""
+        return self.net_minor - self.tax_minor - self.freight_minor - self.platform_coupon_minor
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the order, by the platform's own line id.
+
+    `ordered` is the quantity first bought, `removed` what an edit took off again (refunded units are
+    *not* counted here: the refund says them), `shipped` everything that ever left, returns included.
+    """
+
+    external_id: str
+    line_kind: str
+    ordered: Decimal
+    components: Components
+    platform_sku: str | None = None
+    title: str | None = None
+    removed: Decimal = ZERO
+    shipped: Decimal = ZERO
+
+
+@dataclass(frozen=True, slots=True)
+class RefundLine:
+    """A refund's share of one line. `quantity` 0 is a concession in money only.
+
+    `line_external_id` None spreads the amount over the order's lines. `tax_minor` and `freight_minor`
+    are parts of `amount_minor` where the refund names them. `restocked` counts units back on the shelf.
+    """
+
+    line_external_id: str | None
+    quantity: Decimal
+    amount_minor: int
+    tax_minor: int | None = None
+    freight_minor: int | None = None
+    restocked: Decimal = ZERO
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    """Money given back under one external refund id; positive amounts.
+
+    `detail` ranks two accounts of the same refund (a bare total inside an order < a full document).
+    `at_exact` is False where the platform gives no time of its own; then `at` is the earliest stamp seen.
+    `version` is epoch microseconds of the source, 0 where it has none.
+    """
+
+    external_id: str
+    platform_order_id: str
+    currency: str
+    amount_minor: int
+    at: datetime
+    lines: tuple[RefundLine, ...] = ()
+    version: int = 0
+    detail: int = 1
+    at_exact: bool = True
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OrderDocument:
+    """One full account of an order by its platform.
+
+    `version` is epoch microseconds of the platform's own stamp (0 = none given). `paid_minor` is all money
+    captured so far, before refunds. `refunds_complete` says that `refunds` is the whole list: a refund known
+    only from an older document and missing here was deleted. Times that are None were not stated.
+    """
+
+    platform_order_id: str
+    currency: str
+    version: int
+    lifecycle: str
+    payment: str
+    fulfilment: str
+    placed_at: datetime
+    lines: tuple[Line, ...]
+    paid_minor: int = 0
+    paid_at: datetime | None = None
+    shipped_at: datetime | None = None
+    cancelled_at: datetime | None = None
+    completed_at: datetime | None = None
+    tax_included: bool = False
+    refunds: tuple[Refund, ...] = ()
+    refunds_complete: bool = False
+    number: str | None = None
+    source_status: str | None = None
+    version_text: str | None = None
+    flags: tuple[str, ...] = ()
+    alt_ids: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 of the canonical form: the last key of the total order between two documents."""
+        return hashlib.sha256(dump(self).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """The platform removed the order; its version is when we first received that."""
+
+    platform_order_id: str
+    version: int
+
+
+def dump(value: OrderDocument | Refund) -> str:
+    """Canonical JSON: sorted keys, decimals as plain text, instants as RFC 3339."""
+    return json.dumps(
+        asdict(value), default=_plain, sort_keys=True, ensure_ascii=False, separators=(",", ":")
+    )
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Decimal):
+        return format(value.normalize(), "f") if value else "0"
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"no canonical form for {type(value).__name__}")
+
+
+def load_order(text: str) -> OrderDocument:
+    """The inverse of `dump` for an order document."""
+    raw = json.loads(text)
+    raw["lines"] = tuple(
+        Line(
+            **{
+                **line,
+                **_decimals(line, "ordered", "removed", "shipped"),
+                "components": Components(**line["components"]),
+            }
+        )
+        for line in raw["lines"]
+    )
+    raw["refunds"] = tuple(_refund(refund) for refund in raw["refunds"])
+    raw["flags"] = tuple(raw["flags"])
+    for name in ("placed_at", "paid_at", "shipped_at", "cancelled_at", "completed_at"):
+        raw[name] = datetime.fromisoformat(raw[name]) if raw[name] else None
+    return OrderDocument(**raw)
+
+
+def load_refund(text: str) -> Refund:
+    """The inverse of `dump` for a refund."""
+    return _refund(json.loads(text))
+
+
+def _refund(raw: dict[str, Any]) -> Refund:
+    lines = tuple(RefundLine(**{**line, **_decimals(line, "quantity", "restocked")}) for line in raw["lines"])
+    return Refund(**{**raw, "at": datetime.fromisoformat(raw["at"]), "lines": lines})
+
+
+def _decimals(raw: Mapping[str, Any], *names: str) -> dict[str, Decimal]:
+    return {name: Decimal(raw[name]) for name in names}

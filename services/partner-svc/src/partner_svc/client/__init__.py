@@ -1,0 +1,1 @@
+"""Clients: credentials of programs, exchanged for short-lived access tokens."""

@@ -1,0 +1,1 @@
+"""Partners: who sells for the enterprise, and under whom."""

@@ -1,0 +1,1 @@
+"""Shops: for which partner and on which channel an account on a platform sells, and when."""

@@ -1,0 +1,210 @@
+"""The only door to PostgreSQL, and the only place that commits or rolls back.
+
+`read` and `write` open one transaction each and yield different types, so a function's signature says whether
+it may change anything. Role and partner context are set before the first statement of the caller; row level
+security does the rest. Statements go through `exec_driver_sql` on the AsyncConnection: batches as arrays,
+`$1` style. The driver's own connection is never touched (SQLAlchemy sends BEGIN lazily; a statement issued
+there first would autocommit).
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, Self, TypeVar
+from uuid import UUID
+
+import asyncpg
+import structlog
+from sqlalchemy import Row
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from channel_kit.settings import ServiceSettings
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+RETRIES_MAX = 5
+# A plan made on an empty table turns linear later; every statement is planned with its values instead.
+SESSION = {
+    "plan_cache_mode": "force_custom_plan",
+    "jit": "off",
+    "statement_timeout": "30s",
+    "lock_timeout": "10s",
+    "idle_in_transaction_session_timeout": "30s",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """On whose behalf a transaction runs. `partner` sees its own rows only; `worker` is a process of ours."""
+
+    kind: Literal["worker", "staff", "partner", "owner"]
+    partner_id: UUID | None = None
+
+    @classmethod
+    def partner(cls, partner_id: UUID) -> Self:
+        return cls("partner", partner_id)
+
+
+WORKER = Actor("worker")
+STAFF = Actor("staff")
+OWNER = Actor("owner")
+
+
+class StaleWrite(Exception):
+    """A rival changed what this transaction had decided on; `transact` runs it again."""
+
+
+class Read:
+    """One open transaction that reads. Arguments are positional; a Python list is an SQL array."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self.connection = connection
+
+    async def rows(self, sql: str, *args: Any) -> list[Row[Any]]:
+        return list((await self.connection.exec_driver_sql(sql, args)).all())
+
+    async def row(self, sql: str, *args: Any) -> Row[Any] | None:
+        return (await self.connection.exec_driver_sql(sql, args)).first()
+
+    async def value(self, sql: str, *args: Any) -> Any:
+        row = (await self.connection.exec_driver_sql(sql, args)).first()
+        return None if row is None else row[0]
+
+
+class Write(Read):
+    """One open transaction that changes things; committed by the context manager that made it."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        super().__init__(connection)
+        self._after: list[Callable[[], None]] = []
+
+    async def execute(self, sql: str, *args: Any) -> int:
+        """Runs a statement without a result set; returns the number of rows it touched."""
+        return (await self.connection.exec_driver_sql(sql, args)).rowcount
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        async with self.connection.begin_nested():
+            yield
+
+    def on_commit(self, callback: Callable[[], None]) -> None:
+        """Runs `callback` once after COMMIT, in this process only; for wake-ups, never for effects."""
+        if callback not in self._after:
+            self._after.append(callback)
+
+    def committed(self) -> None:
+        for callback in self._after:
+            callback()
+
+
+class Database:
+    """The pools of one process. `service` is the prefix of the database roles (`order` → `order_staff` …)."""
+
+    def __init__(self, service: str, settings: ServiceSettings) -> None:
+        self.service = service
+        self._urls = {
+            "api": settings.api_database_url,
+            "worker": settings.worker_database_url,
+            "owner": settings.owner_database_url,
+        }
+        self._pool_size = settings.pool_size
+        self._engines: dict[str, AsyncEngine] = {}
+
+    def _engine(self, role: str) -> AsyncEngine:
+        if role not in self._engines:
+            url = self._urls[role]
+            if url is None:
+                raise RuntimeError(f"QUDAO_{role.upper()}_DATABASE_URL is not set and this process needs it")
+            self._engines[role] = create_async_engine(
+                url.get_secret_value(),
+                pool_size=self._pool_size,
+                max_overflow=0,
+                pool_timeout=10,
+                pool_pre_ping=False,  # a dead connection is found by its first statement and retried there
+                connect_args={
+                    "server_settings": {**SESSION, "application_name": f"{self.service}-{role}"},
+                    "timeout": 5,
+                    "command_timeout": 35,
+                    "prepared_statement_cache_size": 500,
+                },
+            )
+        return self._engines[role]
+
+    async def _enter(self, connection: AsyncConnection, actor: Actor) -> None:
+        """Takes the role of the actor; the settings end with the transaction."""
+        if actor.kind in ("worker", "owner"):
+            return
+        await connection.exec_driver_sql(
+            "select set_config('role', $1, true), set_config('app.partner', $2, true)",
+            (f"{self.service}_{actor.kind}", str(actor.partner_id or "")),
+        )
+
+    @staticmethod
+    def _login(actor: Actor) -> str:
+        return actor.kind if actor.kind in ("worker", "owner") else "api"
+
+    @asynccontextmanager
+    async def read(self, actor: Actor) -> AsyncIterator[Read]:
+        async with self._engine(self._login(actor)).begin() as connection:
+            await self._enter(connection, actor)
+            yield Read(connection)
+
+    @asynccontextmanager
+    async def write(self, actor: Actor) -> AsyncIterator[Write]:
+        """Commits when the block ends, rolls back when it raises; wake-ups run after the commit."""
+        async with self._engine(self._login(actor)).begin() as connection:
+            await self._enter(connection, actor)
+            tx = Write(connection)
+            yield tx
+        tx.committed()
+
+    async def transact(self, actor: Actor, run: Callable[[Write], Awaitable[T]]) -> T:
+        """Runs `run` in a transaction and again (≤ 5 times) after a deadlock, a serialisation failure or a
+        lost race; anything else is raised."""
+        for attempt in range(RETRIES_MAX + 1):
+            try:
+                async with self.write(actor) as tx:
+                    return await run(tx)
+            except (DBAPIError, StaleWrite) as error:
+                if attempt == RETRIES_MAX or not (isinstance(error, StaleWrite) or is_rivalry(error)):
+                    raise
+                await asyncio.sleep(random.uniform(0.002, 0.02) * 2**attempt)  # noqa: S311  jitter, not a secret
+        raise AssertionError("unreachable")
+
+    async def close(self) -> None:
+        for engine in self._engines.values():
+            await engine.dispose()
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """The five-character SQLSTATE behind a driver error, None where there is none."""
+    origin = getattr(error, "orig", error)
+    code = getattr(origin, "sqlstate", None) or getattr(getattr(origin, "__cause__", None), "sqlstate", None)
+    return code if isinstance(code, str) else None
+
+
+def is_rivalry(error: BaseException) -> bool:
+    """Deadlock or serialisation failure: the same work may simply be tried again."""
+    return sqlstate(error) in ("40001", "40P01")
+
+
+_AWAY = ("08", "53", "57", "58")  # connection, resources, operator intervention, system error
+
+
+def is_away(error: BaseException) -> bool:
+    """The database cannot be worked with now, whatever the statement: retry in place, never park."""
+    if isinstance(error, StaleWrite) or is_rivalry(error):
+        return True
+    state = sqlstate(error)
+    if state is not None:
+        # 55P03: a lock was not to be had in time; 25006: read-only while a standby is promoted.
+        return state[:2] in _AWAY or state in ("55P03", "25006")
+    origin = getattr(error, "orig", error)
+    cause = getattr(origin, "__cause__", None)
+    return isinstance(error, OperationalError | InterfaceError | OSError | TimeoutError) or isinstance(
+        cause, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError
+    )

@@ -1,0 +1,161 @@
+"""The relay: pending outbox rows to Kafka, in order, at least once.
+
+One task. A round is one transaction over every shard it can lock: read pending rows by id, send in that order,
+await all acknowledgements, delete the round from pending, commit. Never a cursor ("greater than last seen"
+loses rows of slow writers), never SKIP LOCKED over one queue (it reorders), no pipelining. A crash between
+acknowledgement and delete publishes again under the same event id and version; the watermark drops it.
+"""
+
+import asyncio
+import json
+import time
+from contextlib import suppress
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from channel_kit import outbox, telemetry
+from channel_kit.database import WORKER, Database, Write, is_away
+from channel_kit.failpoints import failpoint
+from channel_kit.jobs import Health, Pause
+
+log = structlog.get_logger(__name__)
+
+ROWS_MAX = 500
+ACK_SECONDS_MAX = 10.0
+STOP_SECONDS_MAX = 2.0
+STUCK_SECONDS = 120.0
+
+
+class Relay:
+    """Publishes one service's outbox until stopped. `health` says when nothing moves any more."""
+
+    name = "relay"
+
+    def __init__(self, database: Database, bootstrap: str, idle_seconds_max: float = 0.5) -> None:
+        self.database = database
+        self.bootstrap = bootstrap
+        self.health = Health(self.name, STUCK_SECONDS)
+        self._wake = asyncio.Event()
+        self._idle_seconds_max = idle_seconds_max
+        self._producer: AIOKafkaProducer | None = None
+        outbox.wake_with(self._wake)
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        pause = Pause(self._wake, stopping, self._idle_seconds_max)
+        failures = 0
+        while not stopping.is_set():
+            try:
+                sent = await self._round()
+                self.health.touch()
+                failures = 0
+                await pause.after(sent)
+            except (KafkaError, TimeoutError) as error:
+                failures += 1
+                telemetry.relay_failures.inc()
+                log.warning(
+                    "relay: the broker did not take a round; trying again",
+                    error=repr(error),
+                    failures=failures,
+                )
+                await (
+                    self._drop_producer()
+                )  # after a broker fault an idempotent producer may never recover by itself
+                await pause.failed(failures)
+            except Exception as error:
+                if not is_away(error):
+                    raise
+                failures += 1
+                self.health.touch()  # an absent database is no reason to restart this process
+                log.warning(
+                    "relay: the database is away; trying again", error=repr(error)[:300], failures=failures
+                )
+                await pause.failed(failures)
+        await self._drop_producer()
+
+    async def _round(self) -> int:
+        """One round; returns how many rows were published."""
+        producer = await self._ready_producer()
+        async with self.database.write(WORKER) as tx:
+            return await self._publish(tx, producer)
+
+    async def _publish(self, tx: Write, producer: AIOKafkaProducer) -> int:
+        shards = [
+            row.shard
+            for row in await tx.rows(
+                "select n as shard from generate_series(0, $1::int - 1) n where pg_try_advisory_xact_lock(815, n)",
+                outbox.SHARDS,
+            )
+        ]
+        rows = await tx.rows(
+            """
+            select p.id, o.topic, o.aggregate_id, o.type, o.headers::text as headers, o.payload::text as payload,
+                   extract(epoch from clock_timestamp() - o.created_at)::float8 as age
+            from (select id from outbox_pending where shard = any($1::smallint[]) order by id limit $2) p
+            join outbox o using (id) order by p.id
+            """,
+            shards,
+            ROWS_MAX,
+        )
+        telemetry.outbox_oldest_seconds.set(rows[0].age if rows else 0)
+        telemetry.outbox_pending.set(len(rows))
+        if not rows:
+            return 0
+        failpoint("relay.before_send")
+        deadline = time.monotonic() + ACK_SECONDS_MAX
+        async with asyncio.timeout(ACK_SECONDS_MAX):
+            acks = [
+                await producer.send(
+                    row.topic,
+                    value=row.payload.encode(),
+                    key=str(row.aggregate_id).encode(),
+                    headers=[
+                        ("content-type", b"application/cloudevents+json"),
+                        ("ce_type", row.type.encode()),
+                        *((name, value.encode()) for name, value in json.loads(row.headers).items()),
+                    ],
+                )
+                for row in rows
+            ]
+        failpoint("relay.before_ack")
+        # Every acknowledgement is awaited: an idempotent producer never expires a batch by itself.
+        await asyncio.wait_for(asyncio.gather(*acks), max(0.1, deadline - time.monotonic()))
+        failpoint("relay.after_ack")
+        await tx.execute("delete from outbox_pending where id = any($1::bigint[])", [row.id for row in rows])
+        failpoint("relay.before_commit")
+        telemetry.relay_published.inc(len(rows))
+        return len(rows)
+
+    async def _ready_producer(self) -> AIOKafkaProducer:
+        if self._producer is None:
+            producer = AIOKafkaProducer(
+                bootstrap_servers=self.bootstrap,
+                enable_idempotence=True,
+                acks="all",
+                linger_ms=0,
+                max_request_size=1024 * 1024,
+                request_timeout_ms=10_000,
+                metadata_max_age_ms=60_000,
+            )
+            try:
+                await asyncio.wait_for(producer.start(), ACK_SECONDS_MAX)
+            except BaseException:
+                await _stop(producer)
+                raise
+            self._producer = producer
+        return self._producer
+
+    async def _drop_producer(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await _stop(producer)
+
+
+async def _stop(producer: AIOKafkaProducer) -> None:
+    """`stop()` hangs while the broker is gone: it gets two seconds, then only the sockets are closed."""
+    try:
+        await asyncio.wait_for(producer.stop(), STOP_SECONDS_MAX)
+    except (KafkaError, TimeoutError, OSError):
+        with suppress(KafkaError, TimeoutError, OSError):
+            await asyncio.wait_for(producer.client.close(), STOP_SECONDS_MAX)

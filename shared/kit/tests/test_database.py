@@ -1,0 +1,92 @@
+"""Transactions, roles and partner isolation on a real PostgreSQL."""
+
+from uuid import uuid4
+
+import pytest
+from channel_kit.database import STAFF, WORKER, Actor, Database, StaleWrite, Write, sqlstate
+from sqlalchemy.exc import DBAPIError
+
+OURS, THEIRS = uuid4(), uuid4()
+
+
+async def _fill(database: Database) -> None:
+    async with database.write(WORKER) as tx:
+        await tx.execute(
+            "insert into effect select n, gen_random_uuid(), p from unnest($1::bigint[], $2::uuid[]) t(n, p)",
+            [1, 2, 3],
+            [OURS, THEIRS, None],
+        )
+
+
+async def test_a_partner_sees_its_own_rows_only(kit_database: Database) -> None:
+    await _fill(kit_database)
+    async with kit_database.read(Actor.partner(OURS)) as tx:
+        assert await tx.value("select array_agg(n) from effect") == [1]
+    async with kit_database.read(STAFF) as tx:
+        assert await tx.value("select count(*) from effect") == 3
+
+
+async def test_a_partner_cannot_write_for_another(kit_database: Database) -> None:
+    with pytest.raises(DBAPIError) as refused:
+        async with kit_database.write(Actor.partner(OURS)) as tx:
+            await tx.execute("insert into effect values (9, gen_random_uuid(), $1)", THEIRS)
+    assert sqlstate(refused.value) == "42501"
+
+
+async def test_pooled_connections_forget_the_partner(kit_database: Database) -> None:
+    await _fill(kit_database)
+    for turn in range(200):
+        actor, expected = ((Actor.partner(OURS), 1), (STAFF, 3), (Actor.partner(THEIRS), 1))[turn % 3]
+        async with kit_database.read(actor) as tx:
+            assert await tx.value("select count(*) from effect") == expected
+
+
+async def test_without_a_role_nothing_is_seen(kit_database: Database) -> None:
+    await _fill(kit_database)
+    async with kit_database.read(STAFF) as tx:
+        await tx.rows("select set_config('role', 'none', true)")
+        with pytest.raises(DBAPIError) as refused:
+            await tx.value("select count(*) from effect")
+    assert sqlstate(refused.value) == "42501"
+
+
+async def test_a_failed_block_leaves_nothing(kit_database: Database) -> None:
+    with pytest.raises(RuntimeError):
+        async with kit_database.write(WORKER) as tx:
+            await tx.execute("insert into effect values (1, gen_random_uuid(), null)")
+            raise RuntimeError
+    async with kit_database.read(WORKER) as tx:
+        assert await tx.value("select count(*) from effect") == 0
+
+
+async def test_wake_ups_run_after_the_commit_only(kit_database: Database) -> None:
+    woken: list[int] = []
+
+    def wake() -> None:
+        woken.append(1)
+
+    with pytest.raises(RuntimeError):
+        async with kit_database.write(WORKER) as tx:
+            tx.on_commit(wake)
+            raise RuntimeError
+    assert woken == []
+    async with kit_database.write(WORKER) as tx:
+        tx.on_commit(wake)
+        tx.on_commit(wake)
+        assert woken == []
+    assert woken == [1]
+
+
+async def test_a_lost_race_runs_again(kit_database: Database) -> None:
+    tries: list[int] = []
+
+    async def run(tx: Write) -> int:
+        tries.append(1)
+        await tx.execute("insert into effect values (1, gen_random_uuid(), null)")
+        if len(tries) < 3:
+            raise StaleWrite("a rival was first")
+        return len(tries)
+
+    assert await kit_database.transact(WORKER, run) == 3
+    async with kit_database.read(WORKER) as tx:
+        assert await tx.value("select count(*) from effect") == 1
