@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import textwrap
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
@@ -129,12 +131,53 @@ async def test_child_that_ignores_the_request_is_killed_after_its_grace(tmp_path
     assert not psutil.pid_exists(pid)
 
 
+async def test_second_request_kills_without_waiting_for_the_grace(tmp_path: Path) -> None:
+    async with supervised(tmp_path, worker(tmp_path, "first", manner="stubborn")) as (supervisor, _):
+        asyncio.get_running_loop().call_later(0.3, supervisor.kill)
+        began = time.monotonic()
+        await supervisor.stop()
+        assert 0.2 < time.monotonic() - began < 5
+
+
+async def test_child_that_says_it_is_stuck_is_restarted(tmp_path: Path) -> None:
+    child = replace(
+        worker(tmp_path, "first"), alive=lambda: not (tmp_path / "stuck").exists(), alive_every=0.1
+    )
+    async with supervised(tmp_path, child) as (_, output):
+        pid = pid_of(tmp_path, "first")
+        await asyncio.sleep(0.5)
+        assert pid_of(tmp_path, "first") == pid, "it answered all the time"
+        (tmp_path / "stuck").touch()
+        await until_ready_again(tmp_path, "first", pid)
+        (tmp_path / "stuck").unlink()
+        assert "says it is stuck" in output.getvalue()
+
+
+async def test_child_that_is_never_ready_is_given_up(tmp_path: Path) -> None:
+    child = replace(worker(tmp_path, "first"), ready=lambda: False, start_timeout=0.3)
+    with pytest.raises(ChildFailed, match="first was killed by SIGKILL"):
+        async with supervised(tmp_path, child):
+            pytest.fail("it was never ready")
+
+
+async def test_noise_is_kept_for_the_report_only(tmp_path: Path) -> None:
+    child = replace(worker(tmp_path, "first"), noise=re.compile("hello"))
+    async with supervised(tmp_path, child) as (_, output):
+        pass
+    assert "hello" not in output.getvalue()
+    broken = replace(child, argv=lambda: [sys.executable, "-c", "exit('hello')"], ready=lambda: False)
+    with pytest.raises(ChildFailed, match="hello"):
+        async with supervised(tmp_path, broken):
+            pytest.fail("it cannot have started")
+
+
 async def test_child_that_cannot_start_is_reported_with_its_words(tmp_path: Path) -> None:
     broken = Child(
         name="broken",
         argv=lambda: [sys.executable, "-c", "raise SystemExit('no such colour')"],
         env=dict(os.environ),
         ready=lambda: False,
+        after=("first",),
     )
     with pytest.raises(ChildFailed, match=r"broken ended with 1\n(.*\n)*no such colour"):
         async with supervised(tmp_path, worker(tmp_path, "first"), broken):

@@ -3,16 +3,17 @@
 The services are stand-ins that only answer /readyz: what a service does is tested where it lives.
 """
 
-import asyncio
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -31,7 +32,7 @@ if sys.argv[1] == "migrate":
     sys.exit(os.environ.get("BREAK_MIGRATION") and "relation is in the way")
 class Ready(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        self.send_response(200 if self.path == "/readyz" else 404)
+        self.send_response(200 if self.path in ("/readyz", "/healthz") else 404)
         self.end_headers()
     def log_message(self, *_): pass
 http.server.HTTPServer((os.environ["QUDAO_HTTP_HOST"], int(os.environ["QUDAO_HTTP_PORT"])), Ready).serve_forever()
@@ -86,6 +87,17 @@ def children(data: Path) -> dict[str, int]:
     return {child["name"]: child["pid"] for child in listed}
 
 
+def has_new_process(data: Path, name: str, before: dict[str, int]) -> bool:
+    return children(data).get(name, before[name]) != before[name]
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 async def query(data: Path, sql: str) -> object:
     connection = await asyncpg.connect(Stack.open(data).admin_url)
     try:
@@ -104,24 +116,10 @@ async def test_stack_keeps_its_data_through_kills_and_stops_without_orphans(tmp_
 
         for name in ("postgres", "kafka", "order"):
             os.kill(first[name], signal.SIGKILL)
-        deadline = time.monotonic() + 30
-        while not all(
-            children(data).get(name, pid) != pid for name, pid in first.items() if name != "insight"
-        ):
-            if time.monotonic() > deadline:
-                break
-            if all(
-                children(data).get(name, first[name]) != first[name]
-                for name in ("postgres", "kafka", "order")
-            ):
-                break
-            await asyncio.sleep(0.1)
         stack = Stack.open(data)
-        assert stack.kafka_server is not None
-        assert stack.postgres_server is not None
-        while not (stack.kafka_server.ready() and stack.postgres_server.ready()):
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.1)
+        for child in (*stack.servers(), *(c for c in stack.services() if c.name == "order")):
+            until(partial(has_new_process, data, child.name, first))
+            until(child.ready)
         assert await query(data, "select count(*) from kept") == 100
         assert children(data)["insight"] == first["insight"]
 
@@ -140,7 +138,7 @@ async def test_stack_keeps_its_data_through_kills_and_stops_without_orphans(tmp_
         assert await query(data, "select count(*) from kept") == 100
 
 
-async def test_second_up_on_the_same_folder_is_refused(tmp_path: Path) -> None:
+def test_second_up_on_the_same_folder_is_refused(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with running_up(data) as process:
         refused = subprocess.run(
@@ -168,6 +166,18 @@ async def test_on_ready_decides_the_exit_and_all_is_stopped(tmp_path: Path) -> N
         assert stat.S_IMODE((data / name).stat().st_mode) == 0o600
 
 
+async def test_service_that_cannot_start_is_told_and_all_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "services" / "insight_svc" / "__main__.py"
+    broken.write_text("import sys\nsys.exit(sys.argv[1] == 'serve' and 'no such setting [bold]')")
+    with (tmp_path / "output").open("w") as output:
+        assert await up(tmp_path / "data", console=Console(file=output, width=200)) == 1
+    assert "insight ended with 1\nno such setting [bold]" in (tmp_path / "output").read_text()
+    assert belongs(tmp_path / "data") == []
+    assert not (tmp_path / "data" / "run.json").exists()
+
+
 async def test_migration_that_fails_is_told_and_all_is_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,10 +191,9 @@ async def test_migration_that_fails_is_told_and_all_is_stopped(
 
 
 def test_port_taken_by_another_program_is_replaced_and_remembered(tmp_path: Path) -> None:
-    import socket
-
     first = Stack.prepare(tmp_path / "data")
     with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind(("127.0.0.1", first.ports["order"]))
         taken.listen()
         second = Stack.prepare(tmp_path / "data")

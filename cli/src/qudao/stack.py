@@ -9,6 +9,7 @@ import base64
 import http.client
 import json
 import os
+import re
 import secrets
 import signal
 import sys
@@ -35,6 +36,8 @@ DEFAULT_PORTS = {
 }
 ROLES = ("owner", "api", "worker")
 _GRACEFUL_SECONDS = 5
+# What they say at every ordinary start.
+_NOISE = {"postgres": re.compile(r"\bLOG:  "), "kafka": re.compile("Performing controller activation")}
 
 
 class NoStack(RuntimeError):
@@ -158,7 +161,9 @@ class Stack:
                 name=service,
                 argv=_constant(service_command(service, "serve")),
                 env=self.environment(service),
-                ready=_readiness(self.ports[service]),
+                ready=_answers(self.ports[service], "/readyz"),
+                # Liveness asks neither database nor broker: it fails when the process itself is stuck.
+                alive=_answers(self.ports[service], "/healthz"),
                 after=after,
                 port=self.ports[service],
                 grace=_GRACEFUL_SECONDS + 10,
@@ -189,6 +194,7 @@ def _server_child(name: str, server: Server) -> Child:
         # PostgreSQL's own processes leave its group; told to quit at once, it ends them itself.
         kill_signal=signal.SIGQUIT if name == "postgres" else signal.SIGKILL,
         death_signal=server.death_signal,
+        noise=_NOISE[name],
     )
 
 
@@ -196,18 +202,18 @@ def _constant(argv: list[str]) -> Callable[[], list[str]]:
     return lambda: argv
 
 
-def _readiness(port: int) -> Callable[[], bool]:
-    def ready() -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
+def _answers(port: int, path: str) -> Callable[[], bool]:
+    def answers() -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
         try:
-            connection.request("GET", "/readyz")
+            connection.request("GET", path)
             return connection.getresponse().status == 200
         except (OSError, http.client.HTTPException):
             return False
         finally:
             connection.close()
 
-    return ready
+    return answers
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import time
 from collections import deque
@@ -25,6 +26,7 @@ from channel_kit.local.server import bond
 RUN_VARIABLE = "QUDAO_RUN"  # in every child's environment: which run it belongs to
 _FIRST_PAUSE, _LONGEST_PAUSE, _HEALTHY_AFTER = 0.2, 5.0, 30.0  # seconds
 _TRIES_BEFORE_READY = 3
+_MISSES_ALLOWED = 3
 _COLOURS = ("cyan", "green", "yellow", "blue", "magenta", "bright_cyan", "bright_green", "bright_yellow")
 
 
@@ -36,8 +38,9 @@ class ChildFailed(RuntimeError):
 class Child:
     """A process to keep running.
 
-    `prepare` runs before every start and `ready` is asked until it says yes; both may block, they get a
-    thread. It is spawned once the children named in `after` are ready, and stopped before them.
+    `prepare` runs before every start, `ready` is asked until it says yes, and from then on `alive`, where
+    given; all may block, they get a thread. A child is spawned once those named in `after` are ready, and
+    stopped before them. Lines that match `noise` are kept for the report of a failure but not shown.
     """
 
     name: str
@@ -46,6 +49,9 @@ class Child:
     ready: Callable[[], bool]
     after: tuple[str, ...] = ()
     prepare: Callable[[], None] | None = None
+    alive: Callable[[], bool] | None = None
+    alive_every: float = 5.0
+    noise: re.Pattern[str] | None = None
     user: str | None = None
     port: int | None = None
     stop_signal: signal.Signals = signal.SIGTERM
@@ -139,7 +145,8 @@ class Supervisor:
 
     async def _live(self, state: _State) -> tuple[str, float | None]:
         """Start once and stay until the process ended: how it ended, and when (monotonic) it was ready."""
-        child, process, ready_at = state.child, None, None
+        child = state.child
+        state.tail.clear()
         try:
             if child.prepare is not None:
                 await asyncio.to_thread(child.prepare)
@@ -148,21 +155,14 @@ class Supervisor:
             process = state.process = await self._spawn(child)
         except Exception as failure:
             # A start that cannot happen now is a start that failed: it is told, and tried again.
-            state.tail.append(str(failure))
             return f"could not be started ({failure})", None
+        if self._stopping.is_set():  # the request to stop came too early to reach this process
+            _send(state, child.stop_signal)
         self._write_run_file()
         reading = asyncio.create_task(self._relay_output(state, process))
         ended = asyncio.create_task(process.wait())
-        deadline = time.monotonic() + child.start_timeout
-        while not ended.done() and ready_at is None:
-            if await asyncio.to_thread(child.ready):
-                ready_at = time.monotonic()
-                state.ready.set()
-            elif time.monotonic() > deadline:
-                _send(state, child.kill_signal)
-                deadline += 10
-            else:
-                await asyncio.wait({ended}, timeout=0.05)
+        ready_at = await self._until_it_answers(state, ended)
+        await self._while_it_answers(state, ended)
         code = await ended
         # What the process left in its own group goes with it; output may still be in the pipe.
         with contextlib.suppress(ProcessLookupError):
@@ -173,6 +173,33 @@ class Supervisor:
         state.ready.clear()
         self._write_run_file()
         return (f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"), ready_at
+
+    async def _until_it_answers(self, state: _State, ended: "asyncio.Task[int]") -> float | None:
+        """When (monotonic) the child became ready; `None` when it ended before. Too late = killed."""
+        deadline = time.monotonic() + state.child.start_timeout
+        while not ended.done():
+            if await asyncio.to_thread(state.child.ready):
+                state.ready.set()
+                return time.monotonic()
+            if time.monotonic() > deadline:
+                self._say(state, f"not ready after {state.child.start_timeout:g} s: killed", own=True)
+                _send(state, state.child.kill_signal)
+                break
+            await asyncio.wait({ended}, timeout=0.05)
+        return None
+
+    async def _while_it_answers(self, state: _State, ended: "asyncio.Task[int]") -> None:
+        """Return when the child ended; kill one that said three times in a row that it is stuck."""
+        child, misses = state.child, 0
+        while child.alive is not None and not ended.done():
+            await asyncio.wait({ended}, timeout=child.alive_every)
+            if ended.done() or self._stopping.is_set():
+                return
+            misses = 0 if await asyncio.to_thread(child.alive) else misses + 1
+            if misses >= _MISSES_ALLOWED:
+                self._say(state, "does not answer or says it is stuck: killed", own=True)
+                _send(state, child.kill_signal)
+                return
 
     async def _spawn(self, child: Child) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
@@ -185,7 +212,8 @@ class Supervisor:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             limit=1 << 20,
-            cwd="/",
+            # Another user may not be allowed where we are.
+            cwd=None if child.user is None else "/",
             start_new_session=True,  # so that Ctrl-C reaches us alone, and we stop them in order
             preexec_fn=bond(child.death_signal),
         )
@@ -200,7 +228,8 @@ class Supervisor:
             _, late = await asyncio.wait({state.task}, timeout=6)
         if late:
             _send(state, signal.SIGKILL)
-        await state.task
+        # How it failed was told by `start`; here only the end matters.
+        await asyncio.wait({state.task})
 
     async def _unless_stopping(self, waiting: Coroutine[object, object, object]) -> None:
         tasks = {asyncio.create_task(waiting), asyncio.create_task(self._stopping.wait())}
@@ -218,7 +247,8 @@ class Supervisor:
                 return
             text = line.decode(errors="replace").rstrip()
             state.tail.append(text)
-            self._say(state, text)
+            if state.child.noise is None or not state.child.noise.search(text):
+                self._say(state, text)
 
     def _say(self, state: _State, text: str, *, own: bool = False) -> None:
         line = Text(f"{state.child.name:>10} │ ", style=state.colour)

@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.status import Status
@@ -53,7 +53,8 @@ async def up(
     0 after Ctrl-C on a stack that was up, what `on_ready` returned, 130 when interrupted earlier, 1 when a part
     could not be started (the reason is printed). A second Ctrl-C kills at once.
     """
-    data, console = Path(os.path.abspath(data)), console or Console()
+    console = console or Console()
+    data = await asyncio.to_thread(data.resolve)
     console.print(f"[bold]Qudao[/] in {data}")
     try:
         with _locked(data):
@@ -244,7 +245,8 @@ async def _interruptible(supervisor: Supervisor) -> AsyncIterator[asyncio.Event]
 async def _unless(interrupted: asyncio.Event, work: "asyncio.Future[T]") -> bool:
     """Wait for `work`; when the interruption comes first, cancel it and say False."""
     waiting = asyncio.create_task(interrupted.wait())
-    await asyncio.wait({waiting, work}, return_when=asyncio.FIRST_COMPLETED)
+    both: set[asyncio.Future[Any]] = {waiting, work}
+    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
     if work.done():
         return True

@@ -1,20 +1,19 @@
 """The holds' rules against a model that knows single units, and by hand where the answer is plain."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-import pytest
-from channel_events.order import OrderLine, OrderSnapshot, OrderTotals
-from hypothesis import given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from channel_events.order import OrderLine, OrderSnapshot, OrderTotals
 from inventory_svc.hold import rules
-from inventory_svc.hold.values import Hold, Terms, Want
-from inventory_svc.stock.rules import Shelf, StockKey, refused
+from inventory_svc.hold.values import Hold, Terms
+from inventory_svc.stock.rules import Shelf, StockKey
 
 ZERO = Decimal(0)
 START = datetime(2026, 3, 1, 8, tzinfo=UTC)
@@ -75,9 +74,7 @@ class Floor:
     now: datetime = START
 
     def shelf(self, sku: str) -> Shelf:
-        return self.shelves.setdefault(
-            (sku, "main"), Shelf(UUID(int=100 + SKUS.index(sku)), sku, "main")
-        )
+        return self.shelves.setdefault((sku, "main"), Shelf(UUID(int=100 + SKUS.index(sku)), sku, "main"))
 
     def receive(self, sku: str, quantity: int) -> None:
         self.shelf(sku).move("receipt", Decimal(quantity), "receipt")
@@ -278,7 +275,11 @@ class Holds(RuleBasedStateMachine):
         sku = self.units.facts[who][0]
         assert sku is not None
         if self.units.paid[order_id]:
-            return who not in self.units.held[sku] and who not in self.units.lapsed and who not in self.units.ends
+            return (
+                who not in self.units.held[sku]
+                and who not in self.units.lapsed
+                and who not in self.units.ends
+            )
         _, demanded, shipped, _ = self.units.facts[who]
         return who not in self.units.committed[sku] and (
             who in self.units.ends or self.units.lapsed.count(who) == demanded - shipped

@@ -1,1 +1,1 @@
-"""Qudao's incentive service."""
+"""Qudao's incentive service: plans, accruals and statements."""

@@ -77,6 +77,12 @@ class ScopeMissing(Problem):
     title = "The access token lacks a scope; ask for a client that has it"
 
 
+class StaffOnly(Problem):
+    status = 403
+    code = "staff-only"
+    title = "This is for clients of the brand itself, not for those of a partner"
+
+
 class KeysNotYetKnown(Unavailable):
     code = "keys-not-yet-known"
     title = "This service has not yet received any signing key; send it again after the time in Retry-After"
@@ -179,8 +185,11 @@ async def remember_keys(tx: Write, keys: Sequence[tuple[UUID, SigningKeyBody]]) 
     )
 
 
-def scope(*names: str) -> Any:
-    """A route's demand: a valid token with all these scopes. The dependency's value is the `Caller`."""
+def scope(*names: str, staff: bool = False) -> Any:
+    """A route's demand: a valid token with all these scopes. The dependency's value is the `Caller`.
+
+    `staff` refuses clients that act for a partner, whatever their scopes: what lies there is the brand's own.
+    """
     if not names:
         raise TypeError("name at least one scope, or mark the route as public")
 
@@ -189,6 +198,8 @@ def scope(*names: str) -> Any:
         missing = [name for name in names if not caller.may(name)]
         if missing:
             raise ScopeMissing(f"It needs {' and '.join(missing)}.", scopes=missing)
+        if staff and caller.partner_id is not None:
+            raise StaffOnly
         return caller
 
     authorise.guard = True  # type: ignore[attr-defined]  # http.assert_guarded looks for it
@@ -234,9 +245,9 @@ async def verify(token: str, keys: KeyRing) -> Caller:
         header = jwt.get_unverified_header(token)
     except _UNREADABLE:
         raise TokenInvalid from None
-    kid = header.get("kid")
-    # Nothing but these members is ever looked at: no embedded keys, no addresses of keys, no extensions.
-    if header.keys() - {"alg", "kid", "typ"} or header.get("alg") != ALGORITHM:
+    kid = header.pop("kid", None)
+    # Nothing else may stand there: no embedded keys, no addresses of keys, no extensions.
+    if header not in ({"alg": ALGORITHM}, {"alg": ALGORITHM, "typ": "JWT"}):
         raise TokenInvalid
     if not isinstance(kid, str) or not _KID.fullmatch(kid):
         raise TokenInvalid
@@ -323,7 +334,7 @@ def private_key(private: Ed25519PrivateKey | str) -> Ed25519PrivateKey:
     if isinstance(private, str):
         try:
             loaded = load_pem_private_key(private.encode(), password=None)
-        except (TypeError, UnsupportedAlgorithm):
+        except (ValueError, TypeError, UnsupportedAlgorithm):
             loaded = None
         if not isinstance(loaded, Ed25519PrivateKey):
             raise ValueError("the private key is not an unencrypted Ed25519 PEM")

@@ -9,6 +9,7 @@ there first would autocommit).
 
 import asyncio
 import random
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ from uuid import UUID
 import asyncpg
 import structlog
 from sqlalchemy import Row
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from channel_kit.settings import ServiceSettings
@@ -61,8 +63,9 @@ class StaleWrite(Exception):
 class Read:
     """One open transaction that reads. Arguments are positional; a Python list is an SQL array."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: AsyncConnection, service: str) -> None:
         self.connection = connection
+        self.service = service
 
     async def rows(self, sql: str, *args: Any) -> list[Row[Any]]:
         return list((await self.connection.exec_driver_sql(sql, args)).all())
@@ -78,8 +81,8 @@ class Read:
 class Write(Read):
     """One open transaction that changes things; committed by the context manager that made it."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
-        super().__init__(connection)
+    def __init__(self, connection: AsyncConnection, service: str) -> None:
+        super().__init__(connection, service)
         self._after: list[Callable[[], None]] = []
 
     async def execute(self, sql: str, *args: Any) -> int:
@@ -106,12 +109,12 @@ class Database:
 
     def __init__(self, service: str, settings: ServiceSettings) -> None:
         self.service = service
+        self.settings = settings
         self._urls = {
             "api": settings.api_database_url,
             "worker": settings.worker_database_url,
             "owner": settings.owner_database_url,
         }
-        self._pool_size = settings.pool_size
         self._engines: dict[str, AsyncEngine] = {}
 
     def _engine(self, role: str) -> AsyncEngine:
@@ -121,7 +124,7 @@ class Database:
                 raise RuntimeError(f"QUDAO_{role.upper()}_DATABASE_URL is not set and this process needs it")
             self._engines[role] = create_async_engine(
                 url.get_secret_value(),
-                pool_size=self._pool_size,
+                pool_size=self.settings.pool_size,
                 max_overflow=0,
                 pool_timeout=10,
                 pool_pre_ping=False,  # a dead connection is found by its first statement and retried there
@@ -151,14 +154,14 @@ class Database:
     async def read(self, actor: Actor) -> AsyncIterator[Read]:
         async with self._engine(self._login(actor)).begin() as connection:
             await self._enter(connection, actor)
-            yield Read(connection)
+            yield Read(connection, self.service)
 
     @asynccontextmanager
     async def write(self, actor: Actor) -> AsyncIterator[Write]:
         """Commits when the block ends, rolls back when it raises; wake-ups run after the commit."""
         async with self._engine(self._login(actor)).begin() as connection:
             await self._enter(connection, actor)
-            tx = Write(connection)
+            tx = Write(connection, self.service)
             yield tx
         tx.committed()
 
@@ -182,29 +185,54 @@ class Database:
 
 def sqlstate(error: BaseException) -> str | None:
     """The five-character SQLSTATE behind a driver error, None where there is none."""
-    origin = getattr(error, "orig", error)
-    code = getattr(origin, "sqlstate", None) or getattr(getattr(origin, "__cause__", None), "sqlstate", None)
+    code = getattr(_driver_error(error), "sqlstate", None)
     return code if isinstance(code, str) else None
 
 
 def is_rivalry(error: BaseException) -> bool:
-    """Deadlock or serialisation failure: the same work may simply be tried again."""
-    return sqlstate(error) in ("40001", "40P01")
+    """Deadlock, serialisation failure or a plan that a migration made stale: the same work may simply be
+    tried again."""
+    return sqlstate(error) in ("40001", "40P01") or isinstance(
+        _driver_error(error), asyncpg.InvalidCachedStatementError
+    )
+
+
+def is_timeout(error: BaseException) -> bool:
+    """A statement took too long. Waiting may help, and so may doing less at once."""
+    return sqlstate(error) == "57014"
 
 
 _AWAY = ("08", "53", "57", "58")  # connection, resources, operator intervention, system error
+# asyncpg's own words for a connection that is gone; its other interface errors are faults of the caller.
+_GONE = ("connection is closed", "connection was closed", "connection has been released", "not connected")
 
 
 def is_away(error: BaseException) -> bool:
-    """The database cannot be worked with now, whatever the statement: retry in place, never park."""
+    """The database cannot be worked with now, whatever the statement: retry in place, never park.
+
+    A statement's own fault (a bad value, a broken constraint, a missing right) is never this.
+    """
     if isinstance(error, StaleWrite) or is_rivalry(error):
+        return True
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
     state = sqlstate(error)
     if state is not None:
         # 55P03: a lock was not to be had in time; 25006: read-only while a standby is promoted.
         return state[:2] in _AWAY or state in ("55P03", "25006")
-    origin = getattr(error, "orig", error)
-    cause = getattr(origin, "__cause__", None)
-    return isinstance(error, OperationalError | InterfaceError | OSError | TimeoutError) or isinstance(
-        cause, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError
-    )
+    if isinstance(error, PoolTimeout | TimeoutError):
+        return True
+    driver = _driver_error(error)
+    if isinstance(driver, OSError):
+        # Names that do not resolve, refused and broken connections; files are somebody else's affair.
+        return type(driver) is OSError or isinstance(driver, ConnectionError | socket.gaierror | TimeoutError)
+    if isinstance(driver, asyncpg.InterfaceError | asyncpg.InternalClientError):
+        return not isinstance(driver, asyncpg.DataError) and any(word in str(driver) for word in _GONE)
+    return False
+
+
+def _driver_error(error: BaseException) -> BaseException:
+    """asyncpg's own error behind SQLAlchemy's two wrappings of it; the error itself where there is none."""
+    if not isinstance(error, DBAPIError):
+        return error
+    return getattr(error.orig, "__cause__", None) or error.orig or error

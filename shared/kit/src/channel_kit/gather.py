@@ -6,8 +6,10 @@ commits hundreds at a time. One writer a process. Bounded in rows and bytes; bey
 """
 
 import asyncio
+import contextvars
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from channel_kit import telemetry
@@ -21,6 +23,21 @@ MEBIBYTE = 1024 * 1024
 
 class Overloaded(Exception):
     """Too much is waiting to be written; the caller should come back in a moment."""
+
+
+@dataclass(slots=True)
+class _Waiter(Generic[T, R]):
+    item: T
+    size: int
+    result: asyncio.Future[R]
+
+    def settle(self, result: R | Exception) -> None:
+        if self.result.done():  # its submitter was cancelled
+            return
+        if isinstance(result, Exception):
+            self.result.set_exception(result)
+        else:
+            self.result.set_result(result)
 
 
 class Gather(Generic[T, R]):
@@ -37,60 +54,78 @@ class Gather(Generic[T, R]):
         rows: int = 256,
         bytes_max: int = 8 * MEBIBYTE,
         waiting_bytes_max: int = 32 * MEBIBYTE,
+        waiting_rows_max: int = 20_000,
     ) -> None:
         self._name, self._flush = name, flush
-        self._rows, self._bytes, self._waiting_max = rows, bytes_max, waiting_bytes_max
-        self._queue: deque[tuple[T, int, asyncio.Future[R]]] = deque()
-        self._waiting = 0
+        self._rows, self._bytes = rows, bytes_max
+        self._waiting_bytes_max, self._waiting_rows_max = waiting_bytes_max, waiting_rows_max
+        self._queue: deque[_Waiter[T, R]] = deque()
+        self._waiting_bytes = self._waiting_rows = 0
         self._writer: asyncio.Task[None] | None = None
 
     async def submit(self, item: T, size: int = 0) -> R:
-        """Waits for the commit that holds `item`; raises Overloaded at once when too many bytes wait."""
-        if self._waiting + size > self._waiting_max:
-            raise Overloaded(f"{self._waiting} bytes are waiting to be written")
-        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        self._queue.append((item, size, future))
-        self._waiting += size
+        """Waits for the commit that holds `item`, of `size` bytes; raises Overloaded at once when too much waits.
+
+        A submitter that is cancelled takes nothing back: its item may be written or not.
+        """
+        if (
+            self._waiting_bytes + size > self._waiting_bytes_max
+            or self._waiting_rows >= self._waiting_rows_max
+        ):
+            raise Overloaded(
+                f"{self._waiting_rows} rows of {self._waiting_bytes} bytes are waiting to be written"
+            )
+        waiter = _Waiter[T, R](item, size, asyncio.get_running_loop().create_future())
+        self._queue.append(waiter)
+        self._waiting_bytes += size
+        self._waiting_rows += 1
         if self._writer is None or self._writer.done():
-            self._writer = asyncio.create_task(self._write(), name=f"gather-{self._name}")
-        return await future
+            # In a context of its own: a batch has many senders and belongs to no one's trace.
+            self._writer = asyncio.create_task(
+                self._write(), name=f"gather-{self._name}", context=contextvars.Context()
+            )
+        return await waiter.result
 
     async def _write(self) -> None:
-        while self._queue:
-            batch = self._next()
-            telemetry.gather_rows.labels(self._name).observe(len(batch))
-            await self._settle(batch)
-            self._waiting -= sum(size for _, size, _ in batch)
+        try:
+            while self._queue:
+                batch = self._next()
+                telemetry.gather_rows.labels(self._name).observe(len(batch))
+                try:
+                    await self._settle(batch)
+                finally:
+                    self._forget(batch)
+        finally:
+            self._forget(self._queue)  # empty, unless this task was cancelled
+            self._queue.clear()
 
-    def _next(self) -> list[tuple[T, int, asyncio.Future[R]]]:
-        batch, size = [self._queue.popleft()], 0
-        size = batch[0][1]
-        while self._queue and len(batch) < self._rows and size + self._queue[0][1] <= self._bytes:
+    def _forget(self, waiters: Collection[_Waiter[T, R]]) -> None:
+        for waiter in waiters:
+            waiter.result.cancel()  # does nothing to one that is settled; nobody is left waiting for ever
+            self._waiting_bytes -= waiter.size
+            self._waiting_rows -= 1
+
+    def _next(self) -> list[_Waiter[T, R]]:
+        batch = [self._queue.popleft()]
+        size = batch[0].size
+        while self._queue and len(batch) < self._rows and size + self._queue[0].size <= self._bytes:
             batch.append(self._queue.popleft())
-            size += batch[-1][1]
+            size += batch[-1].size
         return batch
 
-    async def _settle(self, batch: list[tuple[T, int, asyncio.Future[R]]]) -> None:
+    async def _settle(self, batch: list[_Waiter[T, R]]) -> None:
         try:
-            results = await self._flush([item for item, _, _ in batch])
+            results = await self._flush([waiter.item for waiter in batch])
         except Exception as error:
             if len(batch) == 1 or is_away(error):
-                for _, _, future in batch:
-                    if not future.done():
-                        future.set_exception(error)
+                for waiter in batch:
+                    waiter.settle(error)
                 return
             middle = len(batch) // 2
             await self._settle(batch[:middle])
             await self._settle(batch[middle:])
             return
-        except BaseException:
-            for _, _, future in batch:
-                future.cancel()
-            raise
-        for (_, _, future), result in zip(batch, results, strict=True):
-            if future.done():
-                continue
-            if isinstance(result, Exception):
-                future.set_exception(result)
-            else:
-                future.set_result(result)
+        fault = RuntimeError(f"{self._name}: {len(results)} results for {len(batch)} items")
+        answers = results if len(results) == len(batch) else [fault] * len(batch)
+        for waiter, result in zip(batch, answers, strict=True):
+            waiter.settle(result)

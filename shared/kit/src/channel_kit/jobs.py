@@ -40,7 +40,7 @@ class Health:
 
 
 class Pause:
-    """Waiting between rounds: none after work, 50 → `idle_seconds_max` when idle, longer after failures."""
+    """Waiting between rounds: none after work, 50 ms → `idle_seconds_max` when idle, longer after failures."""
 
     def __init__(self, wake: asyncio.Event, stopping: asyncio.Event, idle_seconds_max: float) -> None:
         self._wake, self._stopping, self._max = wake, stopping, idle_seconds_max
@@ -51,20 +51,27 @@ class Pause:
             self._idle = IDLE_SECONDS_MIN
             await asyncio.sleep(0)
             return
-        await self._wait(min(self._idle, self._max))
+        await self._rest(min(self._idle, self._max))
         self._idle = min(self._idle * 2, self._max)
 
     async def failed(self, failures: int) -> None:
-        await self._wait(min(0.1 * 2 ** min(failures, 8), FAILED_SECONDS_MAX) * random.uniform(0.5, 1))  # noqa: S311  jitter
+        """Longer with every failure, up to 5 s. A wake-up does not cut it short: work is not what is missing."""
+        seconds = min(0.1 * 2 ** min(failures, 8), FAILED_SECONDS_MAX) * random.uniform(0.5, 1)  # noqa: S311  jitter
+        await _wait(seconds, self._stopping)
 
-    async def _wait(self, seconds: float) -> None:
-        waiting = [asyncio.ensure_future(event.wait()) for event in (self._wake, self._stopping)]
-        try:
-            await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in waiting:
-                task.cancel()
-            self._wake.clear()
+    async def _rest(self, seconds: float) -> None:
+        await _wait(seconds, self._wake, self._stopping)
+        self._wake.clear()
+
+
+async def _wait(seconds: float, *events: asyncio.Event) -> None:
+    """Until one of the events is set, or that many seconds."""
+    waiting = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
 
 
 class Job:

@@ -27,6 +27,23 @@ def head(service: Service) -> str | None:
     return ScriptDirectory.from_config(_config(service)).get_current_head()
 
 
+class Known:
+    """The revisions this code knows. Reads the files once; ask it as often as you like."""
+
+    def __init__(self, service: Service) -> None:
+        script = ScriptDirectory.from_config(_config(service))
+        self.head = script.get_current_head()
+        self._all = {each.revision for each in script.walk_revisions()}
+
+    def is_behind(self, revision: str | None) -> bool:
+        """Whether a database at `revision` lacks something this code needs.
+
+        A revision that it does not know is a later release's, which only expands the schema: this release goes
+        on working while pods are replaced one by one.
+        """
+        return revision is None or (revision in self._all and revision != self.head)
+
+
 async def upgrade(service: Service, owner_url: str) -> None:
     """Brings the schema to `head` in one transaction; a second run, or one at the same time, does nothing.
 

@@ -53,7 +53,7 @@ async def announce(tx: Write, items: Sequence[Announcement]) -> None:
         last[key] = item.version
         event = envelope_class(item.type)(
             id=uuid7(),
-            source=f"/qudao/{tx_service(tx)}",
+            source=f"/qudao/{tx.service}-svc",
             type=item.type,
             subject=str(item.aggregate_id),
             time=recorded_at,
@@ -110,35 +110,66 @@ def _wake() -> None:
         waker.set()
 
 
-def tx_service(tx: Read) -> str:
-    """The service whose database this is, as the `source` of its events."""
-    name = tx.connection.engine.url.database or "qudao"
-    return name.removeprefix("qudao_") + "-svc"
+class Waiting(NamedTuple):
+    """What the broker has not acknowledged. Counted up to a bound, so that asking stays cheap in a backlog."""
+
+    rows: int
+    oldest_seconds: int
 
 
-async def republish(tx: Write, *, topic: str | None, after_id: int, limit: int) -> int:
-    """Puts old rows back into pending, oldest first, for a broker that lost its log. Returns how many."""
-    return await tx.execute(
+class Republished(NamedTuple):
+    """`events` were put back into pending; `last_id` is where to go on, None when there is nothing left."""
+
+    events: int
+    last_id: int | None
+
+
+async def waiting(tx: Read, rows_max: int = 100_000) -> Waiting:
+    """How many rows are pending (at most `rows_max` are counted) and how old the oldest is."""
+    row = await tx.row(
         """
-        insert into outbox_pending (id, shard)
-        select id, shard from outbox where id > $1 and ($2::text is null or topic = $2) order by id limit $3
-        on conflict do nothing
+        select (select count(*) from (select from outbox_pending limit $1) p) as rows,
+               coalesce((select extract(epoch from clock_timestamp() - o.created_at)::int8
+                         from (select id from outbox_pending order by id limit 1) p join outbox o using (id)), 0) as oldest
+        """,
+        rows_max,
+    )
+    return Waiting(0, 0) if row is None else Waiting(row.rows, max(0, row.oldest))
+
+
+async def republish(tx: Write, *, topic: str | None, after_id: int, limit: int) -> Republished:
+    """Puts old rows back into pending, oldest first, for a broker that lost its log; rows that are pending
+    already stay as they are."""
+    row = await tx.row(
+        """
+        with looked_at as (
+          select id, shard from outbox where id > $1 and ($2::text is null or topic = $2) order by id limit $3),
+        added as (
+          insert into outbox_pending (id, shard) select id, shard from looked_at on conflict do nothing returning 1)
+        select (select count(*) from added) as events, (select max(id) from looked_at) as last_id
         """,
         after_id,
         topic,
         limit,
     )
+    if row is None or row.last_id is None:
+        return Republished(0, None)
+    tx.on_commit(_wake)
+    return Republished(row.events, row.last_id)
 
 
 async def prune(tx: Write, keep_days: int, limit: int = 5_000) -> int:
-    """Deletes published rows older than `keep_days`; run as the owner. Returns how many."""
+    """Deletes published rows older than `keep_days`; run as the owner. Returns how many.
+
+    Looks at the oldest `limit` rows only: ids follow time closely enough, and a search by time would read
+    the whole table each time there is nothing to do.
+    """
     return await tx.execute(
         """
         delete from outbox where id in (
-          select o.id from outbox o
+          select o.id from (select id, created_at from outbox order by id limit $2) o
           where o.created_at < clock_timestamp() - make_interval(days => $1)
-            and not exists (select from outbox_pending p where p.id = o.id)
-          order by o.id limit $2)
+            and not exists (select from outbox_pending p where p.id = o.id))
         """,
         keep_days,
         limit,

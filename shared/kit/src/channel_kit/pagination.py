@@ -58,7 +58,7 @@ class PageRequest:
 
     def __init__(
         self,
-        limit: Annotated[int, BeforeValidator(_ascii_digits), Query(ge=1, le=LIMIT_MAX)] = LIMIT_DEFAULT,
+        limit: Annotated[int, Query(ge=1, le=LIMIT_MAX), BeforeValidator(_ascii_digits)] = LIMIT_DEFAULT,
         cursor: Annotated[
             str | None, Query(description="next_cursor of the page before", max_length=CURSOR_CHARACTERS_MAX)
         ] = None,

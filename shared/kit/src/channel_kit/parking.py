@@ -7,7 +7,10 @@ failed for good; waits for a redrive, and the later versions of its key wait beh
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row
 
 from channel_kit.database import Read, Write
 from channel_kit.watermark import Key
@@ -22,12 +25,6 @@ class Parked:
     event: str
     reason: str
     error: str | None = None
-
-
-class Waiting(NamedTuple):
-    gap: int
-    failed: int
-    redrive: int
 
 
 async def load(tx: Read, consumer: str, keys: Sequence[Key]) -> list[Parked]:
@@ -49,16 +46,15 @@ async def load(tx: Read, consumer: str, keys: Sequence[Key]) -> list[Parked]:
 
 
 async def save(tx: Write, consumer: str, parked: Sequence[Parked]) -> None:
-    """Parks events; one that is parked already keeps its place and counts another attempt."""
+    """Parks events; one that is parked already gets the new text, reason and error, and one attempt more."""
     if parked:
         await tx.execute(
             """
             insert into parked (consumer, aggregate_id, aggregate_type, version, event, reason, error)
             select $1, * from unnest($2::uuid[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[])
             on conflict (consumer, aggregate_id, aggregate_type, version) do update
-              set attempts = parked.attempts + 1, error = coalesce(excluded.error, parked.error),
-                  reason = case when excluded.reason = 'gap' and parked.reason = 'failed' then parked.reason
-                                else excluded.reason end
+              set attempts = parked.attempts + 1, event = excluded.event, reason = excluded.reason,
+                  error = coalesce(excluded.error, parked.error)
             """,
             consumer,
             [item.key.aggregate_id for item in parked],
@@ -71,7 +67,7 @@ async def save(tx: Write, consumer: str, parked: Sequence[Parked]) -> None:
 
 
 async def remove(tx: Write, consumer: str, upto: Sequence[tuple[Key, int]]) -> None:
-    """Forgets what the watermark has passed: everything of each key up to its version."""
+    """Forgets what the watermark has passed: everything of each aggregate up to its version."""
     if upto:
         await tx.execute(
             """
@@ -101,4 +97,42 @@ async def ask_redrive(tx: Write, consumer: str | None) -> int:
     return await tx.execute(
         "update parked set reason = 'redrive' where reason = 'failed' and ($1::text is null or consumer = $1)",
         consumer,
+    )
+
+
+async def count(tx: Read, consumer: str) -> int:
+    """How many events of one consumer are parked."""
+    return int(await tx.value("select count(*) from parked where consumer = $1", consumer))
+
+
+async def counts(tx: Read) -> list[Row[Any]]:
+    """`consumer, reason, count, first_at` of everything that is parked."""
+    return await tx.rows(
+        """
+        select consumer, reason, count(*) as count, min(first_at) as first_at from parked
+        group by consumer, reason order by consumer, reason
+        """
+    )
+
+
+async def page(
+    tx: Read,
+    *,
+    consumer: str | None,
+    reason: str | None,
+    after: tuple[str, UUID, str, int] | None,
+    limit: int,
+) -> list[Row[Any]]:
+    """Parked events by consumer, key and version, after the given place; without their text."""
+    return await tx.rows(
+        """
+        select consumer, aggregate_type, aggregate_id, version, reason, error, attempts, first_at from parked
+        where ($1::text is null or consumer = $1) and ($2::text is null or reason = $2)
+          and ($3::text is null or (consumer, aggregate_id, aggregate_type, version) > ($3, $4::uuid, $5::text, $6::bigint))
+        order by consumer, aggregate_id, aggregate_type, version limit $7
+        """,
+        consumer,
+        reason,
+        *(after or (None, None, None, None)),
+        limit,
     )

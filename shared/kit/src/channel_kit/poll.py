@@ -1,52 +1,52 @@
 """What one poll does to the database, without Kafka: decode, merge, apply runs, park the rest.
 
 Per aggregate: what is at or below the watermark is dropped, the contiguous run after it goes to the handler,
-everything else is parked. Kept apart from `feed` so that every rule here is tested without a broker.
+everything else is parked. A batch that fails for good is halved by aggregate until the faulty event is known and
+parked. Kept apart from `feed` so that every rule here is tested without a broker; `records` says what a record is.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
-from uuid import NAMESPACE_OID, UUID, uuid5
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
 
 import structlog
 
-from channel_events import catalog
 from channel_events.envelope import Event
 from channel_kit import parking, telemetry, watermark
-from channel_kit.database import WORKER, Database, Write, is_away
+from channel_kit.database import WORKER, Database, Write, is_away, is_timeout
 from channel_kit.failpoints import failpoint
-from channel_kit.parking import FAILED, GAP, Parked
+from channel_kit.parking import FAILED
+from channel_kit.records import Item, Record, describe, park, read, unpark
 from channel_kit.watermark import NOTHING, Key, Mark
+
+__all__ = ["Handler", "Poll", "Record"]
 
 log = structlog.get_logger(__name__)
 
 Handler = Callable[[Write, Sequence[Event[Any]]], Awaitable[None]]
-"""Gets a poll's new events: contiguous per aggregate, many aggregates, in the order they came."""
+"""Gets the new events of one poll: many aggregates, each with its next versions in order and without a hole."""
 Then = Callable[[Write], Awaitable[None]]
+Groups = Mapping[Key, Sequence[Item]]
 
 
-class Record(NamedTuple):
-    """One Kafka record."""
+@dataclass(slots=True)
+class _Trial:
+    """One aggregate, one version at a time: which one is being tried, and with what it failed."""
 
-    topic: str
-    partition: int
-    offset: int
-    value: bytes | None
-    headers: Mapping[str, bytes]
+    version: int = 0
+    failure: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One version of one aggregate; `event` None where the record could not be decoded."""
+@dataclass(slots=True)
+class _Plan:
+    """What one transaction does with the aggregates at hand."""
 
-    key: Key
-    version: int
-    text: str
-    event: Event[Any] | None
-    error: str | None = None
-    trace: str | None = None
-    parked: str | None = None  # the reason it is parked under already
+    run: list[Item] = field(default_factory=list)
+    rest: list[Item] = field(default_factory=list)
+    moves: dict[Key, tuple[Mark, Mark]] = field(default_factory=dict)
+    passed: list[tuple[Key, int]] = field(default_factory=list)  # what was parked up to here is done
+    seen: int = 0
 
 
 class Poll:
@@ -65,7 +65,7 @@ class Poll:
         try:
             await self._apply(database, groups, position)
         except Exception as error:
-            if is_away(error):
+            if _must_wait(error, groups):
                 raise
             log.warning(
                 "feed: a poll failed; looking for the event", consumer=self.consumer, error=repr(error)[:500]
@@ -75,13 +75,13 @@ class Poll:
 
     async def redrive(self, database: Database, keys: Sequence[Key]) -> None:
         """Tries parked keys again, in version order."""
-        await self._bisect(database, {key: [] for key in keys})
+        await self._bisect(database, dict.fromkeys(keys, ()))
 
-    async def _bisect(self, database: Database, groups: Mapping[Key, list[Item]]) -> None:
+    async def _bisect(self, database: Database, groups: Groups) -> None:
         try:
             await self._apply(database, groups, None)
         except Exception as error:
-            if is_away(error):
+            if _must_wait(error, groups):
                 raise
             if len(groups) == 1:
                 await self._one_by_one(database, groups)
@@ -90,154 +90,131 @@ class Poll:
             for half in (keys[: len(keys) // 2], keys[len(keys) // 2 :]):
                 await self._bisect(database, {key: groups[key] for key in half})
 
-    async def _one_by_one(self, database: Database, groups: Mapping[Key, list[Item]]) -> None:
-        """A single key: version after version, until the one that fails is known and parked."""
+    async def _one_by_one(self, database: Database, groups: Groups) -> None:
+        """A single aggregate: version after version, until the one that fails is known and parked."""
+        trial = _Trial()
         while True:
             try:
-                if not await self._apply(database, groups, None, run_max=1):
+                if not await self._apply(database, groups, None, trial):
                     return
             except Exception as error:
-                if is_away(error):
+                if _must_wait(error, groups):
                     raise
                 log.exception(
-                    "feed: an event failed and is parked", consumer=self.consumer, key=str(next(iter(groups)))
+                    "feed: an event failed and is parked",
+                    consumer=self.consumer,
+                    key=str(next(iter(groups))),
+                    version=trial.version,
                 )
-                await self._apply(database, groups, None, run_max=1, failure=_describe(error))
-                return
+                trial.failure = describe(error)
 
     async def _apply(
-        self,
-        database: Database,
-        groups: Mapping[Key, list[Item]],
-        then: Then | None,
-        *,
-        run_max: int | None = None,
-        failure: str | None = None,
+        self, database: Database, groups: Groups, then: Then | None, trial: _Trial | None = None
     ) -> int:
         """One transaction over all groups; returns how many events were handled.
 
-        With `failure`, the first event of the run is parked under it instead of being handled.
+        A `trial` handles one event at most, or, once that one has failed, parks exactly that version.
         """
 
-        async def run(tx: Write) -> int:
-            keys = sorted(groups)
-            marks = await watermark.lock(tx, self.consumer, keys)
-            waiting: dict[Key, list[Item]] = {}
-            for row in await parking.load(tx, self.consumer, keys):
-                waiting.setdefault(row.key, []).append(_unpark(row))
-            events: list[Event[Any]] = []
-            traces: dict[UUID, str] = {}
-            parked: list[Parked] = []
-            moves: dict[Key, tuple[Mark, Mark]] = {}
-            for key, polled in groups.items():
-                mark = marks.get(key, NOTHING)
-                applied, rest = self._plan([*waiting.get(key, ()), *polled], mark)
-                if failure is not None and applied:
-                    first = applied[0]
-                    rest = [Item(first.key, first.version, first.text, None, failure), *applied[1:], *rest]
-                    applied = []
-                elif run_max is not None and len(applied) > run_max:
-                    applied, rest = applied[:run_max], []  # the others come again with the next call
-                for item in applied:
-                    if item.event is not None:
-                        events.append(item.event)
-                        if item.trace:
-                            traces[item.event.correlationid] = item.trace
-                if applied:
-                    last = applied[-1]
-                    moves[key] = (mark, Mark(last.version, last.event.id if last.event else None))
-                parked += [_park(item) for item in rest]
-            telemetry.remember(traces)
+        async def run(tx: Write) -> _Plan:
+            plan = await self._plan(tx, groups, trial)
             failpoint("feed.before_handle")
-            if events:
-                await self._handle(tx, events)
+            if plan.run:
+                await self._handle(tx, [item.event for item in plan.run if item.event is not None])
             failpoint("feed.after_handle")
-            await watermark.advance(tx, self.consumer, moves)
-            await parking.save(tx, self.consumer, parked)
-            await parking.remove(
-                tx, self.consumer, [(key, move[1].version) for key, move in sorted(moves.items())]
-            )
+            await watermark.advance(tx, self.consumer, plan.moves)
+            await parking.save(tx, self.consumer, [park(item) for item in plan.rest if item.is_news])
+            await parking.remove(tx, self.consumer, plan.passed)
             if then is not None:
                 await then(tx)
             failpoint("feed.before_commit")
-            self._count(groups, len(events), len(parked))
-            return len(events)
+            return plan
 
-        handled = await database.transact(WORKER, run)
+        plan = await database.transact(WORKER, run)
         failpoint("feed.after_commit")
-        return handled
+        parked = sum(item.is_news for item in plan.rest)
+        for outcome, count in (("applied", len(plan.run)), ("parked", parked), ("seen", plan.seen)):
+            telemetry.feed_events.labels(self.consumer, outcome).inc(count)
+        return len(plan.run)
 
-    def _plan(self, items: Sequence[Item], mark: Mark) -> tuple[list[Item], list[Item]]:
-        """The contiguous run after `mark`, and what has to wait. A failed event ends the run."""
+    async def _plan(self, tx: Write, groups: Groups, trial: _Trial | None) -> _Plan:
+        """Locks the marks and sorts everything polled and parked into run and rest."""
+        keys = sorted(groups)
+        marks = await watermark.lock(tx, self.consumer, keys)
+        waiting: dict[Key, list[Item]] = {}
+        for row in await parking.load(tx, self.consumer, keys):
+            waiting.setdefault(row.key, []).append(unpark(row))
+        plan, traces = _Plan(), dict[UUID, str]()
+        for key, polled in groups.items():
+            mark, parked = marks.get(key, NOTHING), waiting.get(key, ())
+            run, rest = self._sort([*parked, *polled], mark)
+            plan.seen += len(polled) + len(parked) - len(run) - len(rest)
+            if trial is not None and run:
+                run, rest = _tried(run, rest, trial)
+            plan.run += run
+            plan.rest += rest
+            if run and (last := run[-1].event) is not None:
+                plan.moves[key] = (mark, Mark(run[-1].version, last.id))
+            elif rest and key not in marks:
+                plan.moves[key] = (NOTHING, NOTHING)
+            if parked:
+                plan.passed.append((key, run[-1].version if run else mark.version))
+            traces |= {item.event.correlationid: item.trace for item in run if item.event and item.trace}
+        telemetry.remember(traces)
+        return plan
+
+    def _sort(self, items: Sequence[Item], mark: Mark) -> tuple[list[Item], list[Item]]:
+        """The contiguous run after `mark`, and what has to wait. A failed event ends the run.
+
+        What is parked comes first in `items` and keeps its reason, except where its text could not be read
+        and a readable copy has come now.
+        """
         by_version: dict[int, Item] = {}
         for item in items:
-            if item.version == mark.version and item.event is not None and item.event.id != mark.event_id:
-                telemetry.feed_alarms.labels(self.consumer).inc()
-                log.error(
-                    "feed: two histories of one aggregate",
-                    consumer=self.consumer,
-                    key=str(item.key),
-                    version=item.version,
-                )
-            if item.version > mark.version:
-                by_version.setdefault(item.version, item)  # what is parked comes first and keeps its reason
+            if item.version == mark.version and item.event is not None:
+                self._compare(item, mark.event_id)
+            if item.version <= mark.version:
+                continue
+            known = by_version.get(item.version)
+            if known is not None and known.event is not None and item.event is not None:
+                self._compare(item, known.event.id)
+            if known is None or (known.event is None and item.event is not None):
+                by_version[item.version] = item
         run: list[Item] = []
         rest: list[Item] = []
-        expected = mark.version + 1
         for version in sorted(by_version):
             item = by_version[version]
-            if not rest and version == expected and item.event is not None and item.parked != FAILED:
+            due = version == mark.version + len(run) + 1
+            if not rest and due and item.event is not None and item.parked != FAILED:
                 run.append(item)
-                expected += 1
             else:
                 rest.append(item)
         return run, rest
 
-    def _count(self, groups: Mapping[Key, list[Item]], applied: int, parked: int) -> None:
-        total = sum(len(items) for items in groups.values())
-        for outcome, count in (
-            ("applied", applied),
-            ("parked", parked),
-            ("seen", max(0, total - applied - parked)),
-        ):
-            telemetry.feed_events.labels(self.consumer, outcome).inc(count)
+    def _compare(self, item: Item, event_id: UUID | None) -> None:
+        """Raises the alarm when a version exists twice: somebody writes the same aggregate's history anew."""
+        if item.event is not None and item.event.id != event_id:
+            telemetry.feed_alarms.labels(self.consumer).inc()
+            log.error(
+                "feed: two histories of one aggregate",
+                consumer=self.consumer,
+                key=str(item.key),
+                version=item.version,
+                event_id=str(item.event.id),
+                known_event_id=str(event_id),
+            )
 
 
-def read(record: Record) -> Item:
-    """Decodes a record. What is no event of ours is kept under the key it names, else under its own place."""
-    trace = record.headers.get("traceparent", b"").decode("ascii", "replace") or None
-    text = (record.value or b"").decode("utf-8", "replace").replace("\x00", "�")
-    try:
-        event = catalog.decode(
-            record.value or b"", record.headers.get("ce_type", b"").decode("ascii", "replace") or None
-        )
-    except catalog.UndecodableEvent as error:
-        head = catalog.head(record.value or b"")
-        if head is not None:
-            key, version = Key(head.aggregate_id, head.aggregate_type), head.aggregate_version
-        else:
-            # Nothing says whose it is: it stands alone, at a version that never becomes due.
-            place = f"{record.topic}/{record.partition}/{record.offset}"
-            key, version = Key(uuid5(NAMESPACE_OID, place), "unknown"), record.offset + 2
-        return Item(key, version, text, None, _describe(error), trace)
-    return Item(
-        Key(event.aggregate_id, event.aggregatetype), event.aggregateversion, text, event, None, trace
-    )
+def _tried(run: list[Item], rest: list[Item], trial: _Trial) -> tuple[list[Item], list[Item]]:
+    first = run[0]
+    if trial.failure is not None and first.version == trial.version:
+        # Its later versions wait behind it.
+        return [], [first.failed(trial.failure), *run[1:], *rest]
+    trial.version, trial.failure = first.version, None
+    # What follows comes again with the next round of the trial.
+    return [first], rest if len(run) == 1 else []
 
 
-def _unpark(row: Parked) -> Item:
-    try:
-        event: Event[Any] | None = catalog.decode(row.event.encode())
-        error = row.error
-    except catalog.UndecodableEvent as fault:
-        event, error = None, _describe(fault)
-    return Item(row.key, row.version, row.event, event, error, None, row.reason)
-
-
-def _park(item: Item) -> Parked:
-    failed = item.event is None or item.parked == FAILED
-    return Parked(item.key, item.version, item.text, FAILED if failed else GAP, item.error)
-
-
-def _describe(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"[:2_000].replace("\x00", "�")
+def _must_wait(error: Exception, groups: Groups) -> bool:
+    """Whether only time can help. A batch that takes too long may also be too large."""
+    return is_away(error) and not (is_timeout(error) and len(groups) > 1)

@@ -5,6 +5,9 @@ The truth about progress is here, not in Kafka: a restored backup or a broker th
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Row
 
 from channel_kit.database import Read, Write
 
@@ -64,4 +67,14 @@ async def rewind(tx: Write, consumer: str, partitions: Sequence[Partition]) -> N
         consumer,
         [topic for topic, _ in partitions],
         [partition for _, partition in partitions],
+    )
+
+
+async def every(tx: Read) -> list[Row[Any]]:
+    """Where every consumer of this database stands: `consumer, topic, partition, next_offset, replay, handled_at`."""
+    return await tx.rows(
+        """
+        select consumer, topic, partition, next_offset, replay, handled_at from feed_position
+        order by consumer, topic, partition
+        """
     )

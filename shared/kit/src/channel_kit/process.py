@@ -11,7 +11,6 @@ import gc
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -19,7 +18,7 @@ import uvicorn
 import uvloop
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from channel_kit import migrations, telemetry
+from channel_kit import migrations, telemetry, upkeep
 from channel_kit.database import STAFF, WORKER, Database
 from channel_kit.service import ASGI, Loop, Runtime, Service
 from channel_kit.settings import ServiceSettings
@@ -54,9 +53,10 @@ async def _migrate(service: Service, settings: ServiceSettings) -> int:
     runtime = Runtime(settings, Database(service.name, settings))
     try:
         await service.after_migrate(runtime)
+        pruned = await upkeep.prune_outbox(runtime.database, settings.outbox_keep_days)
     finally:
         await runtime.database.close()
-    log.info("the schema is up to date", revision=migrations.head(service))
+    log.info("the schema is up to date", revision=migrations.head(service), pruned=pruned)
     return 0
 
 
@@ -69,7 +69,7 @@ class Process:
         self.loops: Sequence[Loop] = () if role == "api" else service.worker(self.runtime)
         self.draining = False
         self._stopping = asyncio.Event()
-        self._head = migrations.head(service)
+        self._known = migrations.Known(service)
 
     async def run(self) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -93,23 +93,28 @@ class Process:
         serving = asyncio.create_task(_serve(server), name="http")
         loops = [asyncio.create_task(loop.run(self._stopping), name=loop.name) for loop in self.loops]
         stop = asyncio.create_task(self._stopping.wait(), name="stop")
-        done, _ = await asyncio.wait([serving, stop, *loops], return_when=asyncio.FIRST_COMPLETED)
-        failed = False
-        for task in done - {stop}:
-            failed = True
-            error = task.exception()
-            log.error(
-                "a part of this process ended; the process ends too", part=task.get_name(), exc_info=error
-            )
+        await asyncio.wait([serving, stop, *loops], return_when=asyncio.FIRST_COMPLETED)
+        asked = self._stopping.is_set()
         self._begin_stop()
         server.should_exit = True
-        with suppress(TimeoutError):
-            await asyncio.wait_for(
-                asyncio.gather(serving, *loops, return_exceptions=True), self.settings.graceful_seconds + 5
-            )
+        parts = [serving, *loops]
+        # Whatever ended before it was asked to is the reason that the process ends.
+        early = [] if asked else [part for part in parts if part.done()]
+        _, late = await asyncio.wait(parts, timeout=self.settings.graceful_seconds + 5)
+        for part in late:
+            part.cancel()
+        await asyncio.gather(*parts, return_exceptions=True)
         stop.cancel()
         await self.runtime.database.close()
-        return 1 if failed else 0
+        broken = [part for part in parts if part.cancelled() or part.exception() is not None]
+        for part in {*early, *broken, *late}:
+            log.error(
+                "a part of this process did not end in order",
+                part=part.get_name(),
+                why="unasked" if part in early else "too slow" if part in late else "an error while stopping",
+                exc_info=None if part.cancelled() else part.exception(),
+            )
+        return 1 if early or broken else 0
 
     def _begin_stop(self) -> None:
         self.draining = True
@@ -133,14 +138,17 @@ class Process:
                 revision = await migrations.current(tx)
         except Exception as error:
             return f"the database does not answer ({type(error).__name__})"
-        return (
-            None if revision == self._head else f"the schema is at {revision}, this code needs {self._head}"
-        )
+        if self._known.is_behind(revision):
+            return f"the schema is at {revision}, this code needs {self._known.head}"
+        return None
 
 
 async def _serve(server: uvicorn.Server) -> None:
     # uvicorn takes the signals for itself in serve(); _serve() leaves them to this process.
-    await server._serve()
+    try:
+        await server._serve()
+    except SystemExit as ended:  # its way of saying that it could not start; the reason is in its log
+        raise RuntimeError("the HTTP server could not start") from ended
 
 
 async def _not_here(scope: Any, receive: Any, send: Any) -> None:

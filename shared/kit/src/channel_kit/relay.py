@@ -8,12 +8,14 @@ acknowledgement and delete publishes again under the same event id and version; 
 
 import asyncio
 import json
-import time
+from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
+from sqlalchemy import Row
 
 from channel_kit import outbox, telemetry
 from channel_kit.database import WORKER, Database, Write, is_away
@@ -26,6 +28,10 @@ ROWS_MAX = 500
 ACK_SECONDS_MAX = 10.0
 STOP_SECONDS_MAX = 2.0
 STUCK_SECONDS = 120.0
+
+
+class BrokerFault(Exception):
+    """The broker did not take a round in time; whether it has it is unknown. The cause says more."""
 
 
 class Relay:
@@ -43,42 +49,49 @@ class Relay:
         outbox.wake_with(self._wake)
 
     async def run(self, stopping: asyncio.Event) -> None:
+        """Until `stopping` is set, the round at hand included."""
+        try:
+            await self._rounds(stopping)
+        finally:
+            await self._drop_producer()
+
+    async def _rounds(self, stopping: asyncio.Event) -> None:
         pause = Pause(self._wake, stopping, self._idle_seconds_max)
         failures = 0
         while not stopping.is_set():
             try:
                 sent = await self._round()
-                self.health.touch()
                 failures = 0
+                self.health.touch()
                 await pause.after(sent)
-            except (KafkaError, TimeoutError) as error:
+            except BrokerFault as fault:
                 failures += 1
                 telemetry.relay_failures.inc()
                 log.warning(
                     "relay: the broker did not take a round; trying again",
-                    error=repr(error),
+                    error=repr(fault.__cause__)[:300],
                     failures=failures,
                 )
-                await (
-                    self._drop_producer()
-                )  # after a broker fault an idempotent producer may never recover by itself
-                await pause.failed(failures)
             except Exception as error:
                 if not is_away(error):
+                    log.exception("relay: a fault of ours; this process ends")
                     raise
                 failures += 1
-                self.health.touch()  # an absent database is no reason to restart this process
                 log.warning(
                     "relay: the database is away; trying again", error=repr(error)[:300], failures=failures
                 )
+            # A failed try is life, too: an absent broker or database is no reason to restart this process.
+            self.health.touch()
+            if failures:
                 await pause.failed(failures)
-        await self._drop_producer()
 
     async def _round(self) -> int:
         """One round; returns how many rows were published."""
         producer = await self._ready_producer()
         async with self.database.write(WORKER) as tx:
-            return await self._publish(tx, producer)
+            sent = await self._publish(tx, producer)
+        telemetry.relay_published.inc(sent)
+        return sent
 
     async def _publish(self, tx: Write, producer: AIOKafkaProducer) -> int:
         shards = [
@@ -98,12 +111,26 @@ class Relay:
             shards,
             ROWS_MAX,
         )
-        telemetry.outbox_oldest_seconds.set(rows[0].age if rows else 0)
-        telemetry.outbox_pending.set(len(rows))
+        if len(shards) == outbox.SHARDS:  # one that sees only a part cannot say what is oldest
+            telemetry.outbox_oldest_seconds.set(rows[0].age if rows else 0)
         if not rows:
             return 0
         failpoint("relay.before_send")
-        deadline = time.monotonic() + ACK_SECONDS_MAX
+        try:
+            await self._send(producer, rows)
+        except (KafkaError, TimeoutError) as error:
+            # After such a fault an idempotent producer may never recover by itself. It ends while the locks
+            # are still held, so that nothing of it comes after what the next holder sends.
+            await self._drop_producer()
+            raise BrokerFault from error
+        failpoint("relay.after_ack")
+        await tx.execute("delete from outbox_pending where id = any($1::bigint[])", [row.id for row in rows])
+        failpoint("relay.before_commit")
+        return len(rows)
+
+    async def _send(self, producer: AIOKafkaProducer, rows: Sequence[Row[Any]]) -> None:
+        """Sends in order, then awaits every acknowledgement: an idempotent producer never expires a batch by
+        itself, so the time is limited here."""
         async with asyncio.timeout(ACK_SECONDS_MAX):
             acks = [
                 await producer.send(
@@ -118,14 +145,12 @@ class Relay:
                 )
                 for row in rows
             ]
-        failpoint("relay.before_ack")
-        # Every acknowledgement is awaited: an idempotent producer never expires a batch by itself.
-        await asyncio.wait_for(asyncio.gather(*acks), max(0.1, deadline - time.monotonic()))
-        failpoint("relay.after_ack")
-        await tx.execute("delete from outbox_pending where id = any($1::bigint[])", [row.id for row in rows])
-        failpoint("relay.before_commit")
-        telemetry.relay_published.inc(len(rows))
-        return len(rows)
+            failpoint("relay.before_ack")
+            # All of them, also after one has failed: a new try must not overtake what is still on its way.
+            answers = await asyncio.gather(*acks, return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
 
     async def _ready_producer(self) -> AIOKafkaProducer:
         if self._producer is None:
@@ -140,8 +165,11 @@ class Relay:
             )
             try:
                 await asyncio.wait_for(producer.start(), ACK_SECONDS_MAX)
+            except (KafkaError, TimeoutError) as error:
+                await _end(producer)
+                raise BrokerFault from error
             except BaseException:
-                await _stop(producer)
+                await _end(producer)
                 raise
             self._producer = producer
         return self._producer
@@ -149,13 +177,19 @@ class Relay:
     async def _drop_producer(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
-            await _stop(producer)
+            await _end(producer)
 
 
-async def _stop(producer: AIOKafkaProducer) -> None:
-    """`stop()` hangs while the broker is gone: it gets two seconds, then only the sockets are closed."""
-    try:
-        await asyncio.wait_for(producer.stop(), STOP_SECONDS_MAX)
-    except (KafkaError, TimeoutError, OSError):
-        with suppress(KafkaError, TimeoutError, OSError):
-            await asyncio.wait_for(producer.client.close(), STOP_SECONDS_MAX)
+async def _end(producer: AIOKafkaProducer) -> None:
+    """Ends a producer at once and for good.
+
+    Its own `stop()` would flush first, which hangs while the broker is gone, and a sender left behind would
+    publish the given-up round when the broker returns, long after others have gone on. Nothing is in flight
+    after a good round, and after a bad one nothing in flight is wanted.
+    """
+    with suppress(KafkaError, TimeoutError, OSError):
+        async with asyncio.timeout(STOP_SECONDS_MAX):
+            if producer._sender is not None:
+                await producer._sender.close()
+            producer._closed = True
+            await producer.client.close()

@@ -1,6 +1,6 @@
 """Reading JSON that strangers sent: what parsers silently accept is refused here.
 
-Duplicate keys, U+0000, NaN and infinities, numbers beyond a double, byte order marks, encodings other
+Duplicate keys, U+0000, NaN and infinities, numbers beyond a bigint or a double, byte order marks, encodings other
 than UTF-8, trailing bytes and deep nesting are `MalformedJson`; a wrong shape is `InvalidRequest`.
 `http.json_body` calls this; platform adapters and the webhook route may.
 """
@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from channel_kit.problems import InvalidRequest, MalformedJson, faults
 
 DEPTH_MAX: Final = 64
+INTEGER_MAX: Final = 2**63 - 1
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -46,7 +47,7 @@ def loads(raw: bytes) -> Any:
     if "\\u0000" in text and _ESCAPED_NUL.search(text):
         raise MalformedJson("A text in it holds U+0000, which cannot be stored.")
     try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_float=_finite, parse_constant=_constant)
+        value = _decoder.decode(text)
     except json.JSONDecodeError as error:
         raise MalformedJson(f"It breaks off at line {error.lineno}, column {error.colno}.") from None
     except RecursionError:
@@ -66,6 +67,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
+def _bounded(text: str) -> int:
+    number = int(text)
+    if abs(number) > INTEGER_MAX:
+        raise MalformedJson("A number in it is too large.")
+    return number
+
+
 def _finite(text: str) -> float:
     number = float(text)
     if not isfinite(number):
@@ -75,6 +83,11 @@ def _finite(text: str) -> float:
 
 def _constant(_: str) -> Never:
     raise MalformedJson("NaN and Infinity are not JSON numbers.")
+
+
+_decoder = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_int=_bounded, parse_float=_finite, parse_constant=_constant
+)
 
 
 def _is_shallow(value: Any) -> bool:

@@ -5,9 +5,16 @@ rights; becomes `x_staff` or `x_partner` per transaction), `x_worker` (login). E
 security where it names a partner, so a forgotten filter still shows nothing foreign.
 """
 
-from alembic.operations import Operations
+from typing import Protocol
 
 from channel_kit.outbox import SHARDS
+
+
+class Migration(Protocol):
+    """What of alembic's `op` is used here."""
+
+    def execute(self, sqltext: str, /) -> None: ...
+
 
 _KIT = f"""
 create table outbox (
@@ -29,7 +36,7 @@ create table watermark (
   aggregate_id uuid not null,
   aggregate_type text not null,
   consumer text not null,
-  last_version bigint not null check (last_version > 0),
+  last_version bigint not null check (last_version >= 0), -- 0: known, nothing applied yet
   last_event_id uuid,
   primary key (aggregate_id, aggregate_type, consumer)
 );
@@ -101,7 +108,7 @@ _KIT_GRANTS = {
 }
 
 
-def script(op: Operations, sql: str) -> None:
+def script(op: Migration, sql: str) -> None:
     """Runs several statements; each ends with a semicolon at the end of a line ($$ bodies are kept whole)."""
     statement: list[str] = []
     for line in sql.splitlines():
@@ -114,7 +121,7 @@ def script(op: Operations, sql: str) -> None:
         op.execute(rest)
 
 
-def create(op: Operations, service: str) -> None:
+def create(op: Migration, service: str) -> None:
     """Creates the kit's tables and their rights; the first thing a service's first migration does."""
     script(op, _KIT)
     for table, (worker, staff, partner) in _KIT_GRANTS.items():
@@ -122,7 +129,7 @@ def create(op: Operations, service: str) -> None:
 
 
 def grant(
-    op: Operations, service: str, table: str, *, worker: str = "", staff: str = "", partner: str = ""
+    op: Migration, service: str, table: str, *, worker: str = "", staff: str = "", partner: str = ""
 ) -> None:
     """Rights on a table per role, as comma-separated verbs; an empty text is no right at all."""
     for role, verbs in (("worker", worker), ("staff", staff), ("partner", partner)):
@@ -130,7 +137,7 @@ def grant(
             op.execute(f"grant {verbs} on {table} to {service}_{role}")
 
 
-def protect(op: Operations, service: str, table: str, *, partner_column: str = "partner_id") -> None:
+def protect(op: Migration, service: str, table: str, *, partner_column: str = "partner_id") -> None:
     """Forces row level security: a partner sees and writes its own rows; staff, worker and owner see all."""
     op.execute(f"alter table {table} enable row level security")
     op.execute(f"alter table {table} force row level security")

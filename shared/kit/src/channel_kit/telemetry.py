@@ -35,6 +35,7 @@ feed_seconds = Histogram(
 )
 feed_lag = Gauge("qudao_feed_lag", "Records behind the end of the topic.", ["consumer"])
 feed_parked = Gauge("qudao_feed_parked", "Events parked and waiting.", ["consumer"])
+feed_rebuilds = Counter("qudao_feed_rebuilds_total", "Kafka consumers given up and made anew.", ["consumer"])
 feed_alarms = Counter(
     "qudao_feed_alarms_total", "Equal version under another event id: two histories exist.", ["consumer"]
 )

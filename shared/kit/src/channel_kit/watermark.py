@@ -3,7 +3,8 @@
 At or below = seen, next = apply, beyond = wait. Read under lock, decided on, then compare-and-set in the
 effect's own transaction; fewer rows back than sent means that a rival was first, and the transaction runs again.
 It never expires, so a replay of any age does nothing. The aggregate type is part of the key, since a
-reservation carries its order's id.
+reservation carries its order's id. An aggregate of which only later versions came has a mark at 0: without a
+row there would be nothing that its rivals could lock.
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,7 +48,10 @@ async def lock(tx: Write, consumer: str, keys: Sequence[Key]) -> dict[Key, Mark]
 
 
 async def advance(tx: Write, consumer: str, moves: Mapping[Key, tuple[Mark, Mark]]) -> None:
-    """Moves each mark from what was read to what was applied. Raises StaleWrite when a rival moved one."""
+    """Moves each mark from what was read to what was applied. Raises StaleWrite when a rival moved one.
+
+    `NOTHING` to `NOTHING` makes the mark of an aggregate whose first version has not come.
+    """
     if not moves:
         return
     keys = sorted(moves)

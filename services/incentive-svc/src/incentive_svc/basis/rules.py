@@ -12,7 +12,8 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 MONTHS: Final = {"month": 1, "quarter": 3, "year": 12}
-_FIRST_YEAR, _LAST_YEAR = 1900, 9000
+FIRST_YEAR: Final = 1900
+LAST_YEAR: Final = 9000
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -47,7 +48,7 @@ def starts_at(day: date, in_zone: ZoneInfo) -> datetime:
 
 def period_of(calendar: str, at: datetime, in_zone: ZoneInfo) -> Period | None:
     """The period that holds this instant; None for a year no contract speaks of (a platform's date may be absurd)."""
-    if not _FIRST_YEAR <= at.year <= _LAST_YEAR:
+    if not FIRST_YEAR <= at.year <= LAST_YEAR:
         return None
     period = period_on(calendar, at.astimezone(in_zone).date())
     # Where a clock is set back across midnight, a date can come twice: the period ends at its first coming.
@@ -60,7 +61,7 @@ def period_of(calendar: str, at: datetime, in_zone: ZoneInfo) -> Period | None:
 
 def periods_near(calendar: str, month: date) -> list[Period]:
     """Every period that some zone could give an instant of this UTC month."""
-    if not _FIRST_YEAR <= month.year <= _LAST_YEAR:
+    if not FIRST_YEAR <= month.year <= LAST_YEAR:
         return []
     first, last = month.replace(day=1) - timedelta(days=1), _months_later(month.replace(day=1), 1)
     found = [period_on(calendar, first)]

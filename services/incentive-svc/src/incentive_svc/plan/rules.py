@@ -13,8 +13,7 @@ from fractions import Fraction
 
 from channel_events.values import MINOR_UNITS_MAX
 from channel_kit.money import EXPONENTS, round_half_even
-
-from incentive_svc.basis.rules import period_on
+from incentive_svc.basis.rules import FIRST_YEAR, LAST_YEAR, period_on
 from incentive_svc.plan import values
 from incentive_svc.plan.shapes import SHAPES
 from incentive_svc.plan.values import PPM, Slice, Terms, Tier
@@ -81,7 +80,9 @@ def tier_faults(tiers: Sequence[Tier]) -> list[Fault]:
         faults.append(Fault("/tiers/0/lower_minor", "the first tier begins at 0"))
     for number, tier in enumerate(tiers):
         if not 0 <= tier.rate_ppm <= PPM:
-            faults.append(Fault(f"/tiers/{number}/rate_ppm", f"a rate is between 0 and {PPM} parts per million"))
+            faults.append(
+                Fault(f"/tiers/{number}/rate_ppm", f"a rate is between 0 and {PPM} parts per million")
+            )
         if number and tier.lower_minor <= tiers[number - 1].lower_minor:
             faults.append(Fault(f"/tiers/{number}/lower_minor", "each tier begins above the one before it"))
         if tier.lower_minor > MINOR_UNITS_MAX:
@@ -103,6 +104,9 @@ def faults(terms: Terms) -> list[Fault]:
             found.append(Fault(pointer, f"use one of {', '.join(known)}"))
     if terms.currency not in EXPONENTS:
         found.append(Fault("/currency", "use an active ISO 4217 currency code in capitals"))
+    for pointer, day in (("/valid_from", terms.valid_from), ("/valid_to", terms.valid_to)):
+        if day is not None and not FIRST_YEAR <= day.year <= LAST_YEAR:
+            found.append(Fault(pointer, f"use a year from {FIRST_YEAR} to {LAST_YEAR}"))
     if terms.valid_to is not None and terms.valid_to <= terms.valid_from:
         found.append(Fault("/valid_to", "a version ends after it begins"))
     for pointer, names in (("/channels", terms.channels), ("/skus", terms.skus)):
@@ -119,16 +123,18 @@ def off_boundary(terms: Terms) -> list[Fault]:
             continue
         period = period_on(terms.calendar, day)
         if period.start_on != day:
-            found.append(Fault(pointer, f"use {period.start_on} or {period.end_on}, where a {terms.calendar} begins"))
+            found.append(
+                Fault(pointer, f"use {period.start_on} or {period.end_on}, where a {terms.calendar} begins")
+            )
     return found
 
 
 def activation(active: Sequence[Terms], candidate: Terms) -> Activation | Refusal:
     """How the candidate joins the active versions of its plan.
 
-    An open version that began earlier ends where the candidate begins. A version that begins on the same day or later
-    and lies wholly inside the candidate's days is replaced. Any other overlap is refused, and so is another calendar
-    or currency: the plan's cells are cut by them.
+    An open version that began earlier ends where an open candidate begins. A version that begins on the same day or
+    later and lies wholly inside the candidate's days is replaced. Any other overlap is refused, since it would leave
+    days without terms in silence; so is another calendar or currency, by which the plan's cells are cut.
     """
     cut: list[tuple[int, date]] = []
     replaced: list[int] = []
@@ -141,7 +147,7 @@ def activation(active: Sequence[Terms], candidate: Terms) -> Activation | Refusa
             )
         if not _overlap(other, candidate):
             continue
-        if other.valid_from < candidate.valid_from and other.valid_to is None:
+        if other.valid_from < candidate.valid_from and other.valid_to is None and candidate.valid_to is None:
             cut.append((other.version, candidate.valid_from))
         elif other.valid_from >= candidate.valid_from and _ends_within(other, candidate):
             replaced.append(other.version)

@@ -64,3 +64,21 @@ class Terms:
     def covers(self, day: date) -> bool:
         """Whether the version is in force on this day of the contract's calendar."""
         return self.valid_from <= day and (self.valid_to is None or day < self.valid_to)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A plan with its active versions, in order of their days."""
+
+    plan_id: UUID
+    code: str
+    name: str
+    active: tuple[Terms, ...]
+
+
+def exact_text(value: Fraction) -> str:
+    """A multiple of a millionth as plain decimal text; every exact rebate is one, since rates are ppm."""
+    millionths = value.numerator * PPM // value.denominator
+    whole, part = divmod(abs(millionths), PPM)
+    digits = f"{part:06d}".rstrip("0")
+    return ("-" if millionths < 0 else "") + (f"{whole}.{digits}" if digits else str(whole))

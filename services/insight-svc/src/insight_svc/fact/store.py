@@ -252,7 +252,7 @@ async def note_freshness(tx: Write, consumer: str, last_event_at: datetime) -> N
 async def freshness(tx: Read) -> list[Freshness]:
     """The feeds that have handled anything yet, by name."""
     rows = await tx.rows("select consumer, last_event_at, handled_at from feed_freshness order by consumer")
-    return [Freshness(*row) for row in rows]
+    return [Freshness(row.consumer, row.last_event_at, row.handled_at) for row in rows]
 
 
 class DaysWanted(NamedTuple):
@@ -291,14 +291,16 @@ async def days(
         None if after is None else list(after),
         limit,
     )
-    return [(DailyKey(*row[:5]), measures(row[5:])) for row in rows]
+    return [
+        (DailyKey(row.day, row.currency, row.partner_id, row.channel, row.sku), measures(tuple(row)[5:]))
+        for row in rows
+    ]
 
 
 def measures(values: Sequence[Any]) -> Measures:
     """The measures of a row that selected `MEASURES` in their order."""
-    return Measures(
-        **{
-            name: value if name.endswith("_units") else int(value)
-            for name, value in zip(MEASURES, values, strict=True)
-        }
-    )
+    named: dict[str, Any] = {
+        name: value if name.endswith("_units") else int(value)
+        for name, value in zip(MEASURES, values, strict=True)
+    }
+    return Measures(**named)

@@ -13,6 +13,9 @@ from uuid import UUID
 from channel_events.order import EntryBody
 from channel_events.values import Quantity
 
+ORDER_CONSUMER: Final = "insight.order"
+"""The feed that brings entries and orders: figures are as fresh as it is."""
+
 PRODUCT: Final = "product"
 """The line kind whose quantities are units; the others (freight, tip, adjustment …) carry money only."""
 

@@ -8,8 +8,9 @@ from channel_events.envelope import Event
 from channel_kit.database import Write
 from channel_kit.poll import Handler
 from insight_svc.fact import actions
+from insight_svc.fact.values import ORDER_CONSUMER
 
-CONSUMER: Final = "insight.order"
+CONSUMER: Final = ORDER_CONSUMER
 
 
 def handler(zone: tzinfo) -> Handler:

@@ -45,7 +45,7 @@ async def sums(
         None if only is None else [group.key for group in only],
         limit,
     )
-    return {GroupKey(row[0], row[1]): Sums(measures(row[3:]), row[2]) for row in rows}
+    return {GroupKey(row.currency, row.key): Sums(measures(tuple(row)[3:]), row.orders) for row in rows}
 
 
 def _sums(group_by: GroupBy | None) -> str:
@@ -72,7 +72,7 @@ def _sums(group_by: GroupBy | None) -> str:
             and ($6::text is null or currency = $6)
           group by 1, 2
         )
-        select currency, key, coalesce(orders, 0),
+        select currency, key, coalesce(orders, 0) as orders,
           {", ".join(f"coalesce({name}, 0)" for name in MEASURES)}
         from summed full join paid using (currency, key)
         where ($7::text is null or (currency, key) > ($7, $8::text))
@@ -109,7 +109,7 @@ async def coverage(tx: Read, scope: Scope) -> dict[GroupKey, Coverage]:
         """,  # noqa: S608  our own names
         *_asked(scope),
     )
-    return {GroupKey(row[0], row[1]): Coverage(*_integers(row[2:])) for row in rows}
+    return {GroupKey(row.currency, row.key): Coverage(*_integers(tuple(row)[2:])) for row in rows}
 
 
 def _integers(values: Sequence[Any]) -> list[int]:

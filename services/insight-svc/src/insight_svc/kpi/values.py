@@ -3,7 +3,7 @@
 Pure. Shared by `kpi.rules`, which computes, `kpi.store`, which sums, and `kpi.routes`, which shows.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -11,9 +11,6 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from insight_svc.fact.values import Measures
-
-DAYS_MAX: Final = 1_100
-"""Three years: the longest period that one question may cover."""
 
 
 class GroupBy(StrEnum):
@@ -46,18 +43,10 @@ class Scope:
         """Whether the figures depend on knowing the SKU."""
         return self.sku is not None or self.group_by is GroupBy.SKU
 
-    def shifted(self, days: int) -> "Scope":
-        """The same question about a period that lies `days` later."""
-        move = timedelta(days=days)
-        return Scope(
-            self.from_on + move,
-            self.to_on + move,
-            self.partner_id,
-            self.channel,
-            self.sku,
-            self.currency,
-            self.group_by,
-        )
+    def before(self) -> "Scope":
+        """The same question about the period of equal length just before."""
+        length = timedelta(days=self.days)
+        return replace(self, from_on=self.from_on - length, to_on=self.to_on - length)
 
 
 class GroupKey(NamedTuple):

@@ -59,10 +59,10 @@ async def save_items(tx: Write, names: Sequence[ItemName]) -> None:
 async def partner_names(tx: Read, partner_ids: Sequence[UUID]) -> dict[str, str]:
     """The names of those partners that are known and visible, by id as text."""
     rows = await tx.rows(
-        "select partner_id::text, name from partner_name where partner_id = any($1::uuid[])",
+        "select partner_id::text as partner_id, name from partner_name where partner_id = any($1::uuid[])",
         list(partner_ids),
     )
-    return {row[0]: row[1] for row in rows}
+    return {row.partner_id: row.name for row in rows}
 
 
 async def item_names(tx: Read, skus: Sequence[str]) -> dict[str, str]:
@@ -70,4 +70,4 @@ async def item_names(tx: Read, skus: Sequence[str]) -> dict[str, str]:
     rows = await tx.rows(
         "select sku, name from item_name where sku = any($1::text[]) order by item_id", list(skus)
     )
-    return {row[0]: row[1] for row in rows}
+    return {row.sku: row.name for row in rows}

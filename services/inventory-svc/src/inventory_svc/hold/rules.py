@@ -14,7 +14,6 @@ from decimal import Decimal
 from uuid import UUID
 
 from channel_events.order import OrderLine, OrderSnapshot
-
 from inventory_svc.hold.values import ZERO, Discrepancy, Hold, Target, Terms, Want
 from inventory_svc.stock.rules import Shelf, Shelves
 
@@ -154,7 +153,7 @@ def _covered(line: Hold, shelf: Shelf, terms: Terms) -> Hold:
     # What lapsed stays lapsed until the order is paid: only then does it claim stock anew.
     expired = ZERO if terms.firm else min(line.expired, target - held - committed)
     need = target - held - committed - expired
-    taken = need
+    taken = min(need, shelf.available)
     claim = held + committed + taken
     now_held, now_committed = (ZERO, claim) if terms.firm else (claim, ZERO)
     shelf.reserved += now_held - held

@@ -12,9 +12,10 @@ from decimal import Decimal
 from typing import NamedTuple
 from uuid import UUID
 
+from inventory_svc.location.rules import MAIN
+from inventory_svc.rows import QUANTITY_END, code, quantity
+
 ZERO = Decimal(0)
-QUANTITY_END = Decimal(10) ** 14
-"""The first quantity that no longer fits a numeric(20,6)."""
 
 StockKey = tuple[str, str]
 """SKU and location code."""
@@ -52,6 +53,10 @@ class Shelf:
     movements: list[Movement] = field(default_factory=list)
     freed: bool = False
     """Something that waits for this SKU might now be served."""
+    loaded: tuple[Decimal, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.loaded = self.levels
 
     @property
     def unclaimed(self) -> Decimal:
@@ -72,6 +77,11 @@ class Shelf:
     def levels(self) -> tuple[Decimal, ...]:
         """All quantities of the row, to tell whether it changed."""
         return self.on_hand, self.reserved, self.allocated, self.quarantined, self.safety
+
+    @property
+    def changed(self) -> bool:
+        """Whether this batch left a trace in the row or beside it."""
+        return bool(self.movements) or self.levels != self.loaded
 
     @property
     def moved(self) -> dict[str, Decimal]:
@@ -133,3 +143,24 @@ def refused(shelves: Shelves, lines: Iterable[tuple[str, str, Decimal]]) -> list
         else:
             change[sku, location] = before + quantity
     return refusals
+
+
+class Opening(NamedTuple):
+    """The quantity a shelf begins with."""
+
+    sku: str
+    location: str
+    quantity: Decimal
+
+    @property
+    def key(self) -> StockKey:
+        return self.sku, self.location
+
+
+def of_row(row: Mapping[str, str]) -> Opening:
+    """The opening a row of a file describes; without a location it is `main`. Raises `BadRow`."""
+    return Opening(
+        code(row["sku"], "sku"),
+        code(row["location"] or MAIN, "location"),
+        quantity(row["quantity"], "quantity"),
+    )

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import UUID
 
 LIFECYCLES = ("draft", "open", "completed", "cancelled", "deleted")
 PAYMENTS = ("unpaid", "authorized", "partially_paid", "paid", "partially_refunded", "refunded", "voided")
@@ -154,6 +155,24 @@ class Deletion:
 
     platform_order_id: str
     version: int
+
+
+class Triple(NamedTuple):
+    """What identifies an order outside."""
+
+    platform: str
+    shop_id: str
+    platform_order_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """One document that a delivery carried. `reused_id`: its signed id came before with another body."""
+
+    delivery_id: UUID
+    triple: Triple
+    document: OrderDocument | Refund | Deletion
+    reused_id: bool = False
 
 
 def dump(value: OrderDocument | Refund) -> str:

@@ -1,16 +1,18 @@
 """What the buyer is billed: collects lines, rounds each amount once, and makes them add up to the total.
 
 An adapter adds its lines in exact decimals; `close` turns them into `Line`s whose nets sum to the stated
-total, an `adjustment` line taking what the lines do not explain. Line ids are made unique here, in
-document order. Raises Unreadable for a currency, a number or a size beyond the ledger's bounds.
+total, an `adjustment` line taking what the lines do not explain; a refund's lines are completed likewise. Line
+ids are made unique here, in document order. Raises Unreadable for a currency, a number or a size beyond the
+ledger's bounds.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
 from channel_kit import money
-from order_svc.order.values import LINES_MAX, ZERO, Components, Line
+from order_svc.order.values import LINES_MAX, ZERO, Components, Line, RefundLine
 from order_svc.platforms.contract import Unreadable
 
 ONE: Final = Decimal(1)
@@ -65,6 +67,15 @@ def minor(amount: Decimal, currency: str, pointer: str = "") -> int:
     return units
 
 
+def refund_lines(lines: Sequence[RefundLine], amount: int, pointer: str) -> tuple[RefundLine, ...]:
+    """The lines of a refund of `amount`, with one more that names no line for what they do not explain."""
+    rest = amount - sum(line.amount_minor for line in lines)
+    _check_range(rest, pointer)
+    if len(lines) >= LINES_MAX:
+        raise Unreadable("order-too-large", f"{pointer}: more than {LINES_MAX} lines in a refund")
+    return (*lines, RefundLine(None, ZERO, rest)) if rest else tuple(lines)
+
+
 class Bill:
     """The lines of one order in one currency, and the flags that reading them raised."""
 
@@ -73,7 +84,7 @@ class Bill:
         self.currency = currency
         self.flags: set[str] = set()
         self._drafts: list[_Draft] = []
-        self._ids: set[str] = set()
+        self._ids: dict[str, int] = {}
         self._exact = ZERO
 
     def minor(self, amount: Decimal, pointer: str = "") -> int:
@@ -82,7 +93,7 @@ class Bill:
     def add(
         self,
         kind: str,
-        external_id: str | None,
+        external_id: str,
         net: Decimal,
         *,
         ordered: Decimal = ONE,
@@ -101,14 +112,16 @@ class Bill:
         for quantity in (ordered, removed, shipped):
             if quantity < 0:
                 raise Unreadable("negative-quantity", f"{pointer}: a quantity on an order line is below zero")
-        components = {f"{name}_minor": self.minor(amount, pointer) for name, amount in stated.items() if amount}
+        components = {
+            f"{name}_minor": self.minor(amount, pointer) for name, amount in stated.items() if amount
+        }
         units = self.minor(net, pointer)
         self._exact += ZERO if kind == "platform_fee" else net
         if kind == "product" and units < 0:
             # The ledger takes no sale below zero; the adjustment line carries what goes beyond it.
             self.flags.add("negative-line")
             units = 0
-        identity = self._unique(external_id or f"{'line' if kind == 'product' else kind}:{len(self._drafts) + 1}")
+        identity = self._unique(external_id)
         line = Line(identity, kind, ordered, Components(), sku, title, removed, shipped)
         self._drafts.append(_Draft(line, units, components))
         self._check_size()
@@ -118,7 +131,9 @@ class Bill:
         """Split a tax that only the header states over the lines, in proportion to what they cost."""
         if not tax or any(draft.stated.get("tax_minor") for draft in self._drafts):
             return
-        taxed = [draft for draft in self._drafts if draft.line.line_kind in _TAXED_KINDS and draft.net_minor > 0]
+        taxed = [
+            draft for draft in self._drafts if draft.line.line_kind in _TAXED_KINDS and draft.net_minor > 0
+        ]
         if not taxed:
             return
         self.flags.add("tax-apportioned")
@@ -155,11 +170,11 @@ class Bill:
         self._check_size()
 
     def _unique(self, wanted: str) -> str:
-        identity, attempt = wanted, 1
+        identity = wanted
         while identity in self._ids:
-            attempt += 1
-            identity = f"{wanted}#{attempt}"
-        self._ids.add(identity)
+            self._ids[wanted] += 1
+            identity = f"{wanted}#{self._ids[wanted]}"
+        self._ids[identity] = 1
         return identity
 
     def _check_size(self) -> None:

@@ -86,4 +86,3 @@ class Platform(Protocol):
 
     def accepted(self) -> Answer:
         """What the platform expects for a delivery that is safely stored."""
-

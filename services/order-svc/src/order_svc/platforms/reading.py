@@ -8,9 +8,10 @@ with a JSON pointer and what to do about it. Pure: no clock, no I/O.
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
-from typing import Any, ContextManager, Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from channel_kit import money
 from order_svc.platforms.contract import Unreadable
@@ -28,7 +29,7 @@ _EXACT = Context(prec=200, rounding=ROUND_HALF_EVEN)
 _OPENERS = re.compile(rb"[\[{]")
 
 
-def exact() -> ContextManager[Context]:
+def exact() -> AbstractContextManager[Context]:
     """A decimal context in which the sums and products of a document are exact."""
     return localcontext(_EXACT)
 
@@ -83,7 +84,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _check_depth(value: Any) -> None:
-    level, depth = [value], 0
+    level, depth = [value] if isinstance(value, dict | list) else [], 0
     while level:
         depth += 1
         if depth > DEPTH_MAX:
@@ -94,7 +95,6 @@ def _check_depth(value: Any) -> None:
             for child in (node.values() if isinstance(node, dict) else node)
             if isinstance(child, dict | list)
         ]
-        level = level if depth > 1 or isinstance(value, dict | list) else []
 
 
 def _too_deep() -> Unreadable:
@@ -127,7 +127,7 @@ def instant_of(text: str, pointer: str, *, zoneless_is_utc: bool = False) -> dat
     if len(text) < 16 or len(text) > 40 or not text.isascii() or text[10] not in "Tt ":
         return None
     try:
-        at = datetime.fromisoformat(text)
+        at = datetime.fromisoformat(text.upper())
     except ValueError:
         return None
     if not YEARS[0] <= at.year <= YEARS[1]:
@@ -150,7 +150,9 @@ def number_of(value: Any, pointer: str) -> Decimal | None:
     try:
         return money.parse_decimal(value)
     except money.BadNumber as error:
-        code = "not-a-number" if isinstance(value, str) and not _LONG.fullmatch(value) else "number-out-of-range"
+        code = (
+            "not-a-number" if isinstance(value, str) and not _LONG.fullmatch(value) else "number-out-of-range"
+        )
         raise Unreadable(code, f"{pointer}: {error}") from None
 
 
@@ -160,13 +162,12 @@ _LONG = re.compile(r"[+-]?[0-9]*\.?[0-9]*(?:[eE][+-]?[0-9]+)?", re.A)
 def quantity_of(value: Any, pointer: str) -> Decimal | None:
     """A quantity within numeric(20,6); a seventh decimal is rounded half-even. None when not stated."""
     number = number_of(value, pointer)
-    if number is None:
-        return None
-    if abs(number) >= QUANTITY_LIMIT:
-        raise Unreadable("number-out-of-range", f"{pointer}: a quantity has at most 14 digits before the point")
-    if number == number.to_integral_value():
-        return Decimal(int(number))
-    return number.quantize(QUANTITY_STEP).normalize()
+    if number is None or number == 0:
+        return number
+    if abs(number) >= QUANTITY_LIMIT or abs(number := number.quantize(QUANTITY_STEP)) >= QUANTITY_LIMIT:
+        raise Unreadable("number-out-of-range", f"{pointer}: at most 14 digits before the point")
+    whole = int(number)
+    return Decimal(whole) if whole == number else number.normalize()
 
 
 def id_of(value: Any, pointer: str) -> str | None:

@@ -65,7 +65,8 @@ def known_zone(name: str) -> str:
 
 @cache
 def _zones() -> frozenset[str]:
-    return frozenset(available_timezones())
+    # Some systems list files that mean something else on every machine.
+    return frozenset(available_timezones() - {"localtime", "posixrules", "Factory"})
 
 
 def canonical_terms(terms: Mapping[str, Any]) -> tuple[str, str]:

@@ -40,8 +40,3 @@ def next_window(keys: Sequence[SigningKey], present: datetime) -> tuple[datetime
         return None
     not_before = present if signer(keys, present) is None else present + LEAD
     return not_before, not_before + SIGNS_FOR + OVERLAP
-
-
-def believed(keys: Sequence[SigningKey], present: datetime) -> list[SigningKey]:
-    """The keys to publish: those that are, or will be, believed."""
-    return [key for key in keys if present < key.not_after]

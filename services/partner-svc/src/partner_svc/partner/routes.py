@@ -48,13 +48,16 @@ class RegisterPartner(Body):
 
 
 class ChangePartner(Body):
-    """Only what is sent changes; `parent_id: null` takes the parent away. `reason` is kept with a new state."""
+    """Only what is sent changes; `parent_id: null` takes the parent away. `reason` is kept with a new state.
+
+    The defaults are never used: they stand for "not sent", so that null can be refused.
+    """
 
     name: Name = ""
     kind: Code = ""
     state: State = "active"
     parent_id: UUID | None = None
-    effective_from: Moment = datetime.min
+    effective_from: Moment = rules.EARLIEST
     reason: Name | None = None
 
 
@@ -75,26 +78,26 @@ def view(partner: Partner) -> PartnerView:
     return PartnerView.model_validate(partner, from_attributes=True)
 
 
-@router.post("/v1/partners", status_code=201)
+@router.post("/v1/partners", status_code=201, response_model=PartnerView)
 async def register_partner(
     command: Annotated[RegisterPartner, json_body(RegisterPartner)],
     caller: Writer,
     key: IdempotencyKey,
     request: Request,
-) -> PartnerView:
+) -> Response:
     """Register a partner. 409 `code-taken`, 422 `unknown-parent`."""
 
     async def run(tx: Write) -> Response:
-        async def once() -> tuple[int, PartnerView]:
+        async def create() -> tuple[int, PartnerView]:
             partner = actions.new_partner(**dict(command))
             return 201, view(await actions.register(tx, partner))
 
         mark = idempotency.fingerprint(command)
-        return await idempotency.once(tx, caller, "POST /v1/partners", key, mark, once)
+        return await idempotency.once(tx, caller, "POST /v1/partners", key, mark, create)
 
     response = await database(request).transact(actions.staff(caller), run)
     response.headers["ETag"] = etag(1)
-    return response  # type: ignore[return-value]  # FastAPI passes a Response through; the type documents it
+    return response
 
 
 @router.get("/v1/partners")
@@ -117,9 +120,7 @@ async def list_partners(
 
 
 @router.get("/v1/partners/{partner_id}")
-async def read_partner(
-    partner_id: UUID, caller: Reader, request: Request, response: Response
-) -> PartnerView:
+async def read_partner(partner_id: UUID, caller: Reader, request: Request, response: Response) -> PartnerView:
     """One partner, with its ETag."""
     async with database(request).read(caller.actor) as tx:
         found = await store.by_ids(tx, [partner_id])

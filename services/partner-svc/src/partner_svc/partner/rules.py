@@ -14,7 +14,7 @@ from uuid import UUID
 
 CODE_MAX: Final = 100
 TEXT_MAX: Final = 200
-_EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _RFC3339: Final = re.compile(
@@ -131,7 +131,7 @@ def _bounded(value: datetime) -> datetime:
         instant = value.astimezone(UTC)
     except OverflowError:
         instant = _LATEST
-    if not _EARLIEST <= instant < _LATEST:
+    if not EARLIEST <= instant < _LATEST:
         raise ValueError("use an instant between the years 1970 and 2199")
     return instant
 

@@ -4,12 +4,10 @@ Row level security decides what a caller sees; nothing here filters by caller. W
 partners takes `lock_tree` first, so that two moves cannot close a cycle together.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
-
-from sqlalchemy import Row
 
 from channel_kit.database import Read, Write
 from partner_svc.partner.rules import Partner
@@ -149,6 +147,5 @@ def _columns(partners: Sequence[Partner]) -> tuple[list[Any], ...]:
     )
 
 
-def _partner(row: Row[Any]) -> Partner:
-    values: Mapping[str, Any] = row._mapping
-    return Partner(**values)
+def _partner(row: Sequence[Any]) -> Partner:
+    return Partner(*row)  # _SELECT names the columns in the order of the fields

@@ -34,7 +34,6 @@ class Shop:
     platform: str
     shop_id: str
     bindings: tuple[Binding, ...]
-    revision: int = 0
     stream_version: int = 0
 
 

@@ -94,9 +94,7 @@ def _resolve() -> list[str]:
         kafka = build(f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}")
         # Resolved on its own: beside Kafka it would pull in an older kafka-clients, and the broker dies.
         logging = build(f"org.apache.logging.log4j:log4j-slf4j-impl:{LOG4J_VERSION}")
-    except (
-        Exception
-    ) as failure:  # jgo, its HTTP client, a proxy: the answer is the same
+    except Exception as failure:  # jgo, its HTTP client, a proxy: the answer is the same
         raise NoBroker(
             "No Kafka broker is named and its jars cannot be fetched from Maven "
             f"({type(failure).__name__}): set QUDAO_KAFKA=host:port to use a broker of yours."

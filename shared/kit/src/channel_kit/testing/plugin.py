@@ -8,7 +8,9 @@ a test that skips in silence is a defect.
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
@@ -20,8 +22,9 @@ from channel_kit.database import Database
 from channel_kit.provision import provision
 from channel_kit.service import Service
 from channel_kit.settings import ServiceSettings
+from channel_kit.topics import create_topics
 
-SECRET_KEY = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="  # 32 bytes; tests only
+SECRET_KEY = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="  # noqa: S105  32 bytes; tests only
 ServiceDatabase = Callable[[Service], Awaitable[Database]]
 
 
@@ -44,6 +47,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Bootstrap address of a real Apache Kafka broker that lives as long as the test run."""
     if bootstrap := os.environ.get("QUDAO_KAFKA"):
+        _make_topics(bootstrap)
         yield bootstrap
         return
     from channel_kit.local.kafka import LocalKafka
@@ -52,14 +56,23 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("kafka")
     server = LocalKafka(folder / "data")
     with running(server, folder / "log"):
+        _make_topics(server.bootstrap)
         yield server.bootstrap
 
 
-def database_urls(admin_url: str, service: str, database: str) -> dict[str, SecretStr]:
+def _make_topics(bootstrap: str) -> None:
+    # In a thread, since this one belongs to the event loop of the tests.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(lambda: asyncio.run(create_topics(bootstrap))).result()
+
+
+def database_urls(admin_url: str, service: str, database: str) -> dict[str, Any]:
     """The three URLs of a service's processes in the test cluster; role names double as passwords."""
     host = admin_url.rsplit("@", 1)[-1].rsplit("/", 1)[0]
     return {
-        f"{role}_database_url": SecretStr(f"postgresql+asyncpg://{service}_{role}:{service}_{role}@{host}/{database}")
+        f"{role}_database_url": SecretStr(
+            f"postgresql+asyncpg://{service}_{role}:{service}_{role}@{host}/{database}"
+        )
         for role in ("owner", "api", "worker")
     }
 
@@ -71,9 +84,15 @@ async def make_database(admin_url: str, service: Service, database: str) -> Serv
     settings = ServiceSettings(
         secret_key=SecretStr(SECRET_KEY), log_json=False, **database_urls(admin_url, service.name, database)
     )
-    assert settings.owner_database_url is not None
-    await migrations.upgrade(service, settings.owner_database_url.get_secret_value())
+    await upgrade(service, settings)
     return settings
+
+
+async def upgrade(service: Service, settings: ServiceSettings) -> None:
+    """Migrates the database of these settings."""
+    if settings.owner_database_url is None:
+        raise ValueError("migrations need the owner's URL")
+    await migrations.upgrade(service, settings.owner_database_url.get_secret_value())
 
 
 @pytest.fixture(scope="session")
@@ -84,6 +103,7 @@ async def service_database(postgres: str) -> AsyncIterator[ServiceDatabase]:
     """
     templates: dict[str, str] = {}
     opened: list[Database] = []
+    names: list[str] = []
 
     async def make(service: Service) -> Database:
         if service.name not in templates:
@@ -97,14 +117,21 @@ async def service_database(postgres: str) -> AsyncIterator[ServiceDatabase]:
             )
         finally:
             await admin.close()
+        names.append(name)
         urls = database_urls(postgres, service.name, name)
-        database = Database(service.name, ServiceSettings(secret_key=SecretStr(SECRET_KEY), pool_size=5, **urls))
+        database = Database(
+            service.name, ServiceSettings(secret_key=SecretStr(SECRET_KEY), pool_size=5, **urls)
+        )
         opened.append(database)
         return database
 
     yield make
+    admin = await asyncpg.connect(postgres)
     for database in opened:
         await database.close()
+    for name in [*names, *templates.values()]:
+        await admin.execute(f'drop database "{name}" with (force)')
+    await admin.close()
 
 
 @pytest.fixture(scope="session")
@@ -131,7 +158,7 @@ def stopping() -> asyncio.Event:
     return asyncio.Event()
 
 
-_KIT_MIGRATION = '''
+_KIT_MIGRATION = """
 from alembic import op
 from channel_kit import tables
 
@@ -144,4 +171,4 @@ def upgrade() -> None:
     tables.protect(op, "kit", "effect")
     every = "select, insert, update, delete"
     tables.grant(op, "kit", "effect", worker=every, staff=every, partner=every)
-'''
+"""

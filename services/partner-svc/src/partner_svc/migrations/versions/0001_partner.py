@@ -156,7 +156,7 @@ _OF_A_PARTNER = ("partner", "partner_transition", "binding", "contract", "contra
 def upgrade() -> None:
     """Create everything; see the README for what each table is."""
     tables.create(op, _SERVICE)  # type: ignore[arg-type]  # alembic's module proxy has the methods of Operations
-    op.execute(_TABLES)
+    tables.script(op, _TABLES)  # type: ignore[arg-type]
     for table, (worker, staff, partner) in _GRANTS.items():
         tables.grant(op, _SERVICE, table, worker=worker, staff=staff, partner=partner)  # type: ignore[arg-type]
     for table in _OF_A_PARTNER:

@@ -1,0 +1,177 @@
+"""Raw deliveries: recorded once, claimed by the drain, settled."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import Row
+
+from channel_kit.database import Read, Write
+from order_svc.intake.rules import Delivery
+
+
+class Incoming(NamedTuple):
+    """A verified message on its way into the table. `headers` is JSON text; `body_key` tells bodies of one
+    signed id apart and is empty where the key is made of the body anyway."""
+
+    delivery_id: UUID
+    platform: str
+    shop_id: str
+    topic: str
+    message_id: str | None
+    dedupe_key: bytes
+    body_key: bytes
+    body_sha256: bytes
+    body: bytes
+    headers: str
+    secret_id: UUID | None
+    received_at: datetime
+
+
+async def record(tx: Write, incoming: Sequence[Incoming]) -> set[UUID]:
+    """Stores what is new; returns the ids that were. A repetition, here or before, stores nothing."""
+    rows = await tx.rows(
+        """
+        with t as (
+          select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::bytea[],
+            $8::bytea[], $9::bytea[], $10::text[], $11::uuid[], $12::timestamptz[])
+            t(delivery_id, platform, shop_id, topic, message_id, dedupe_key, body_key, body_sha256, body, headers,
+              secret_id, received_at)),
+        fresh as (
+          insert into delivery_key (platform, shop_id, dedupe_key, body_key, delivery_id)
+          select platform, shop_id, dedupe_key, body_key, delivery_id from t
+          order by dedupe_key, body_key, shop_id, platform
+          on conflict do nothing returning delivery_id, platform, shop_id, dedupe_key)
+        insert into delivery (delivery_id, platform, shop_id, topic, message_id, dedupe_key, body_sha256, body, headers,
+          secret_id, id_reused, received_at)
+        select t.delivery_id, t.platform, t.shop_id, t.topic, t.message_id, t.dedupe_key, t.body_sha256, t.body,
+          t.headers::json, t.secret_id,
+          exists (select from delivery_key k where k.dedupe_key = t.dedupe_key and k.shop_id = t.shop_id
+                    and k.platform = t.platform and k.delivery_id <> t.delivery_id),
+          t.received_at
+        from fresh join t using (delivery_id)
+        returning delivery_id
+        """,
+        *(list(column) for column in zip(*incoming, strict=True)),
+    )
+    return {row.delivery_id for row in rows}
+
+
+async def seen(tx: Write, connections: Mapping[tuple[str, str], datetime]) -> None:
+    """Notes when each (platform, shop) last delivered."""
+    keys = sorted(connections)
+    await tx.execute(
+        """
+        update connection c set last_delivery_at = greatest(c.last_delivery_at, t.at)
+        from unnest($1::text[], $2::text[], $3::timestamptz[]) t(platform, shop_id, at)
+        where c.platform = t.platform and c.shop_id = t.shop_id
+        """,
+        [platform for platform, _ in keys],
+        [shop_id for _, shop_id in keys],
+        [connections[key] for key in keys],
+    )
+
+
+async def claim(tx: Write, limit: int) -> list[Delivery]:
+    """The oldest deliveries that nobody works on; locked until the transaction ends."""
+    rows = await tx.rows(
+        """
+        select delivery_id, platform, shop_id, topic, body, received_at, id_reused from delivery
+        where status = 'new' order by received_at, delivery_id limit $1 for update skip locked
+        """,
+        limit,
+    )
+    return [
+        Delivery(
+            row.delivery_id, row.platform, row.shop_id, row.topic, bytes(row.body), row.received_at, row.id_reused
+        )
+        for row in rows
+    ]
+
+
+class Settled(NamedTuple):
+    delivery_id: UUID
+    status: str
+    outcome: str | None = None
+    reason: str | None = None
+    detail: str | None = None
+    order_id: UUID | None = None
+
+
+async def settle(tx: Write, settled: Sequence[Settled]) -> None:
+    ordered = sorted(settled)
+    await tx.execute(
+        """
+        update delivery d set status = t.status, outcome = t.outcome, reason = t.reason, detail = t.detail,
+          order_id = coalesce(t.order_id, d.order_id), attempts = d.attempts + 1, settled_at = clock_timestamp()
+        from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::uuid[])
+          t(delivery_id, status, outcome, reason, detail, order_id)
+        where d.delivery_id = t.delivery_id
+        """,
+        *(list(column) for column in zip(*ordered, strict=True)),
+    )
+
+
+async def requeue(tx: Write, delivery_ids: Sequence[UUID]) -> list[UUID]:
+    """Puts quarantined deliveries before the drain again; returns those that were quarantined."""
+    rows = await tx.rows(
+        """
+        update delivery set status = 'new', reason = null, detail = null
+        where delivery_id = any($1::uuid[]) and status = 'quarantined' returning delivery_id
+        """,
+        list(delivery_ids),
+    )
+    return [row.delivery_id for row in rows]
+
+
+async def quarantined(tx: Read, reason: str | None, limit: int) -> list[UUID]:
+    rows = await tx.rows(
+        """
+        select delivery_id from delivery where status = 'quarantined' and ($1::text is null or reason = $1)
+        order by delivery_id limit $2
+        """,
+        reason,
+        limit,
+    )
+    return [row.delivery_id for row in rows]
+
+
+_COLUMNS = """delivery_id, platform, shop_id, topic, message_id, status, outcome, reason, detail, order_id, id_reused,
+  attempts, received_at, settled_at, octet_length(body) as bytes, encode(body_sha256, 'hex') as body_sha256"""
+
+
+async def page(
+    tx: Read, status: str | None, order_id: UUID | None, before: UUID | None, limit: int
+) -> Sequence[Row[Any]]:
+    """Deliveries, newest first."""
+    return await tx.rows(
+        f"""
+        select {_COLUMNS} from delivery
+        where ($1::text is null or status = $1) and ($2::uuid is null or order_id = $2)
+          and ($3::uuid is null or delivery_id < $3)
+        order by delivery_id desc limit $4
+        """,  # noqa: S608  a constant list of columns
+        status,
+        order_id,
+        before,
+        limit,
+    )
+
+
+async def one(tx: Read, delivery_id: UUID) -> Row[Any] | None:
+    return await tx.row(
+        f"select {_COLUMNS}, body, headers::text as headers from delivery where delivery_id = $1",  # noqa: S608
+        delivery_id,
+    )
+
+
+async def counts(tx: Read) -> dict[str, int]:
+    """How many deliveries are new, and how many quarantined."""
+    row = await tx.row(
+        """
+        select (select count(*) from delivery where status = 'new') as new,
+               (select count(*) from delivery where status = 'quarantined') as quarantined
+        """
+    )
+    return {"new": row.new, "quarantined": row.quarantined} if row else {}

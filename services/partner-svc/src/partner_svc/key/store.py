@@ -1,0 +1,106 @@
+"""The table of signing keys, `signing_secret`, and how a private key lies in it: sealed, never in the clear.
+
+Sealed with AES-256-GCM under the deployment's secret key, bound to the key's own id, so a dump of the database
+signs nothing and rows cannot be swapped. The public sides are copied into the kit's `signing_key` by `insert`.
+"""
+
+import base64
+import json
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from pydantic import SecretStr
+
+from channel_events.partner import SigningKeyBody
+from channel_kit.auth import remember_keys
+from channel_kit.database import Read, Write
+from partner_svc.key.rules import SigningKey
+
+_LOCKS = 815  # first key of this service's advisory locks
+_KEY_LOCK = 2
+_NONCE_BYTES = 12
+
+
+class Sealed(NamedTuple):
+    """A key and its private part under seal."""
+
+    key: SigningKey
+    private: bytes
+
+
+class Seal:
+    """Seals and opens private keys. Raises `ValueError` unless the secret key is base64 of 32 bytes."""
+
+    def __init__(self, secret_key: SecretStr | None) -> None:
+        if secret_key is None:
+            raise ValueError("set QUDAO_SECRET_KEY to base64 of 32 random bytes")
+        try:
+            raw = base64.b64decode(secret_key.get_secret_value(), validate=True)
+        except ValueError:
+            raw = b""
+        if len(raw) != 32:
+            raise ValueError("QUDAO_SECRET_KEY must be base64 of exactly 32 bytes")
+        self._cipher = AESGCM(raw)
+
+    def close(self, kid: str, pem: str) -> bytes:
+        nonce = os.urandom(_NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, pem.encode(), kid.encode())
+
+    def open(self, sealed: Sealed) -> str | None:
+        """The private key as PEM; None when it was sealed under another secret key or altered."""
+        nonce, content = sealed.private[:_NONCE_BYTES], sealed.private[_NONCE_BYTES:]
+        try:
+            return self._cipher.decrypt(nonce, content, sealed.key.kid.encode()).decode()
+        except InvalidTag:
+            return None
+
+
+async def lock(tx: Write) -> None:
+    """Alone with the keys until the transaction ends."""
+    await tx.rows("select pg_advisory_xact_lock($1::int, $2::int)", _LOCKS, _KEY_LOCK)
+
+
+async def unexpired(tx: Read) -> list[Sealed]:
+    """The keys that are, or will be, believed; oldest first."""
+    rows = await tx.rows(
+        """
+        select key_id, kid, public_jwk::text as jwk, not_before, not_after, sealed
+        from signing_secret where not_after > now() order by not_before, kid
+        """
+    )
+    return [
+        Sealed(
+            SigningKey(row.key_id, row.kid, json.loads(row.jwk), row.not_before, row.not_after),
+            bytes(row.sealed),
+        )
+        for row in rows
+    ]
+
+
+async def insert(tx: Write, keys: Sequence[Sealed]) -> None:
+    """New keys, announced once each, and the copies that this service itself verifies with."""
+    await tx.execute(
+        """
+        insert into signing_secret (key_id, kid, sealed, public_jwk, not_before, not_after, stream_version)
+        select key_id, kid, sealed, jwk::json, not_before, not_after, 1
+        from unnest($1::uuid[], $2::text[], $3::bytea[], $4::text[], $5::timestamptz[], $6::timestamptz[])
+          as n(key_id, kid, sealed, jwk, not_before, not_after)
+        """,
+        [each.key.key_id for each in keys],
+        [each.key.kid for each in keys],
+        [each.private for each in keys],
+        [json.dumps(each.key.public_jwk) for each in keys],
+        [each.key.not_before for each in keys],
+        [each.key.not_after for each in keys],
+    )
+    await remember_keys(tx, [(each.key.key_id, body(each.key)) for each in keys])
+
+
+def body(key: SigningKey) -> SigningKeyBody:
+    """The key as it is announced and copied."""
+    return SigningKeyBody(
+        kid=key.kid, public_jwk=key.public_jwk, not_before=key.not_before, not_after=key.not_after
+    )

@@ -1,0 +1,111 @@
+"""A fresh partner service per test: its database, its application in-process, and callers of several kinds."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+
+from channel_events.catalog import decode
+from channel_events.envelope import Event
+from channel_kit import auth
+from channel_kit.clock import now
+from channel_kit.database import STAFF, WORKER, Database
+from channel_kit.service import Runtime, Service
+from channel_kit.settings import ServiceSettings
+from partner_svc import app
+from partner_svc.key import actions as key
+from partner_svc.key.store import Seal
+from partner_svc.service import SERVICE
+
+SECRET_KEY = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="  # 32 bytes; tests only
+
+Connect = Callable[..., httpx.AsyncClient]
+Announced = Callable[[], Awaitable[list[Event[Any]]]]
+
+
+@pytest.fixture
+async def database(service_database: Callable[[Service], Awaitable[Database]]) -> AsyncIterator[Database]:
+    """A migrated, empty database with one signing key."""
+    made = await service_database(SERVICE)
+    async with made.write(WORKER) as tx:
+        assert await key.make_due(tx, Seal(settings().secret_key)) == 1
+    yield made
+    await made.close()
+
+
+def settings() -> ServiceSettings:
+    return ServiceSettings.model_validate({"secret_key": SECRET_KEY})
+
+
+@pytest.fixture
+async def connect(database: Database) -> AsyncIterator[Connect]:
+    """Call it for an HTTP client: without arguments anonymous, else with a token of these scopes and partner."""
+    application = app.build(Runtime(settings(), database))
+    opened: list[httpx.AsyncClient] = []
+
+    async def add_key(request: httpx.Request) -> None:
+        request.headers.setdefault("Idempotency-Key", uuid4().hex)
+
+    def make(*scopes: str, partner_id: UUID | None = None, token: str | None = None) -> httpx.AsyncClient:
+        if scopes:
+            token = auth.sign(
+                signing.pem,
+                signing.kid,
+                subject=f"tests-{partner_id or 'staff'}",
+                scopes=scopes,
+                partner_id=partner_id,
+                issued_at=now(),
+            )
+        client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(app=application, raise_app_exceptions=False),
+            base_url="http://partner",
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+            event_hooks={"request": [add_key]},
+        )
+        opened.append(client)
+        return client
+
+    async with database.read(STAFF) as tx:
+        signing = await key.signing(tx, Seal(settings().secret_key))
+    yield make
+    for client in opened:
+        await client.aclose()
+
+
+@pytest.fixture
+def staff(connect: Connect) -> httpx.AsyncClient:
+    """A caller of the enterprise who may do everything with partners, and nothing else."""
+    return connect("partners:read", "partners:write")
+
+
+@pytest.fixture
+def admin(connect: Connect) -> httpx.AsyncClient:
+    return connect("admin")
+
+
+@pytest.fixture
+def announced(database: Database) -> Announced:
+    """Call it for every event announced so far, in order, decoded from the text that will be sent."""
+
+    async def read() -> list[Event[Any]]:
+        async with database.read(WORKER) as tx:
+            return [
+                decode(row.payload) for row in await tx.rows("select payload::text from outbox order by id")
+            ]
+
+    return read
+
+
+@pytest.fixture
+def make_partner(staff: httpx.AsyncClient) -> Callable[..., Awaitable[UUID]]:
+    """Call it with a code for a new partner's id."""
+
+    async def make(code: str, **more: Any) -> UUID:
+        body = {"code": code, "name": code, "kind": "distributor"} | more
+        answer = await staff.post("/v1/partners", json=body)
+        assert answer.status_code == 201, answer.text
+        return UUID(answer.json()["partner_id"])
+
+    return make
