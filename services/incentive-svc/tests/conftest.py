@@ -3,22 +3,32 @@
 Builders make whole values with plain defaults, so that a test names only what it is about. Money is minor units.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, date, datetime
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 
-from channel_events.catalog import ORDER_CHANGED, PARTNER_CONTRACT_APPROVED, envelope_class
+from channel_events.catalog import (
+    ORDER_CHANGED,
+    PARTNER_CONTRACT_APPROVED,
+    PARTNER_SIGNING_KEY_PUBLISHED,
+    envelope_class,
+)
 from channel_events.envelope import Event
 from channel_events.order import EntryBody, OrderBody, OrderSnapshot, OrderTotals
-from channel_events.partner import ContractBody
-from channel_kit.database import STAFF, WORKER, Database, Write
+from channel_events.partner import ContractBody, SigningKeyBody
+from channel_kit.auth import new_key, sign
+from channel_kit.clock import now
+from channel_kit.database import OWNER, STAFF, WORKER, Database, Write
 from channel_kit.ids import uuid7
-from channel_kit.service import Service
+from channel_kit.service import Runtime
+from channel_kit.settings import ServiceSettings
+from channel_kit.testing.plugin import ServiceDatabase
 from incentive_svc.__main__ import SERVICE
 from incentive_svc.accrual.actions import restate
 from incentive_svc.feeds import order, partner
@@ -212,10 +222,70 @@ class Desk:
         await self.database.transact(WORKER, run)
 
 
+class Api:
+    """Calls with a token of all this service's scopes, unless a test names others."""
+
+    def __init__(self, client: httpx.AsyncClient, kid: str, pem: str) -> None:
+        self._client, self._kid, self._pem = client, kid, pem
+
+    def token(
+        self, partner_id: UUID | None = None, scopes: str = "plans:read plans:write statements:read"
+    ) -> str:
+        return sign(self._pem, self._kid, subject="tester", scopes=scopes.split(), partner_id=partner_id)
+
+    async def get(self, path: str, caller: UUID | None = None, **query: Any) -> httpx.Response:
+        return await self._call("GET", path, caller, params=query)
+
+    async def post(
+        self, path: str, body: Any = None, partner_id: UUID | None = None, **headers: str
+    ) -> httpx.Response:
+        return await self._call("POST", path, partner_id, json=body, headers=headers)
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        partner_id: UUID | None,
+        headers: dict[str, str] | None = None,
+        **given: Any,
+    ) -> httpx.Response:
+        authorization = {"authorization": f"Bearer {self.token(partner_id)}"}
+        return await self._client.request(method, path, headers=authorization | (headers or {}), **given)
+
+    async def bare(self, method: str, path: str, **given: Any) -> httpx.Response:
+        """A call exactly as given."""
+        return await self._client.request(method, path, **given)
+
+
+@pytest.fixture(scope="session")
+async def database(service_database: ServiceDatabase) -> Database:
+    """One migrated database for the whole run."""
+    return await service_database(SERVICE)
+
+
 @pytest.fixture
-async def desk(service_database: Callable[[Service], Awaitable[Database]]) -> Desk:
-    """A desk over a fresh database."""
-    return Desk(await service_database(SERVICE))
+async def desk(database: Database) -> Desk:
+    """A desk over an empty database."""
+    async with database.write(OWNER) as tx:
+        tables = await tx.value(
+            "select string_agg(tablename, ', ') from pg_tables where schemaname = 'public' and tablename <> 'alembic_version'"
+        )
+        await tx.execute(f"truncate {tables}")
+    return Desk(database)
+
+
+@pytest.fixture
+async def api(desk: Desk) -> AsyncIterator[Api]:
+    """The HTTP side over the desk's database, and tokens for it."""
+    app: Any = SERVICE.app(Runtime(ServiceSettings(), desk.database))
+    kid, pem, jwk = new_key()
+    key = SigningKeyBody(
+        kid=kid, public_jwk=jwk, not_before=now() - timedelta(hours=1), not_after=now() + timedelta(hours=1)
+    )
+    await desk.contracts(envelope(PARTNER_SIGNING_KEY_PUBLISHED, "key", uuid7(), 1, key))
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://incentive") as client:
+        yield Api(client, kid, pem)
 
 
 @pytest.fixture(scope="session")

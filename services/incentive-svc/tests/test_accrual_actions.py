@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from channel_events.catalog import decode
 from channel_kit.ids import uuid7
 
 MAY = date(2026, 5, 1)
@@ -25,7 +26,7 @@ async def test_entries_become_basis_and_rebate_and_one_announcement(desk: Any, b
     assert await desk.accrued(partner) == {MAY: (1_500_000, 45_000)}
     assert await desk.value("select count(*) from basis_entry") == 2
     [row] = await desk.rows("select payload::text as payload from outbox where aggregate_type = 'cell'")
-    announced = build.decode(row.payload)
+    announced = decode(row.payload)
     assert announced.causationid == event.id
     assert announced.correlationid == event.correlationid
     body = announced.data
@@ -245,7 +246,7 @@ class TestActivation:
         version = await desk.plan(build.make_terms())
         await desk.activate("P1", version)
         [row] = await desk.rows("select payload::text as payload from outbox where aggregate_type = 'plan'")
-        body = build.decode(row.payload).data
+        body = decode(row.payload).data
         assert (body.code, body.version, body.recognition) == ("P1", 1, "paid")
         assert body.content_hash == await desk.value("select content_hash from plan_version")
 
@@ -286,7 +287,7 @@ async def test_a_step_with_many_products_goes_out_in_parts(desk: Any, build: Any
     rows = await desk.rows(
         "select aggregate_version, payload::text as payload from outbox where aggregate_type = 'cell' order by 1"
     )
-    bodies = [build.decode(row.payload).data for row in rows]
+    bodies = [decode(row.payload).data for row in rows]
     assert [row.aggregate_version for row in rows] == [1, 2, 3, 4]
     assert [(body.basis_minor, body.delta_minor, len(body.slices)) for body in bodies] == [
         (500, 50, 2),

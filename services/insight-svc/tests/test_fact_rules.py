@@ -203,3 +203,17 @@ def test_day_turns_at_midnight_of_the_zone_and_never_fails() -> None:
     assert rules.day_in(SHANGHAI, datetime(2026, 7, 1, 16, tzinfo=UTC)) == date(2026, 7, 2)
     assert rules.day_in(SHANGHAI, datetime(9999, 12, 31, 23, tzinfo=UTC)) == date(9999, 12, 31)
     assert rules.day_in(ZoneInfo("America/New_York"), datetime(1, 1, 1, tzinfo=UTC)) == date(1, 1, 1)
+
+
+def test_an_order_is_paid_on_the_day_its_money_is_booked(make: Any) -> None:
+    placed, paid = datetime(2026, 7, 1, tzinfo=UTC), datetime(2026, 7, 3, tzinfo=UTC)
+
+    def paid_on(paid_minor: int, paid_at: datetime | None) -> date | None:
+        order = make.order(UUID(int=1), placed, ["A"], paid_at=paid_at)
+        totals = order.totals.model_copy(update={"paid_minor": paid_minor})
+        return rules.order_fact(order.model_copy(update={"totals": totals}), 1, SHANGHAI).paid_on
+
+    assert paid_on(100, paid) == date(2026, 7, 3)
+    assert paid_on(0, paid) == date(2026, 7, 3)  # free of charge, and settled
+    assert paid_on(100, None) == date(2026, 7, 1)
+    assert paid_on(0, None) is None

@@ -324,7 +324,7 @@ class Holds(RuleBasedStateMachine):
             for no, line in lines.items():
                 who = (order_id, no)
                 if line.sku is None:
-                    assert (line.short, line.held, line.committed) == (line.demanded, 0, 0)
+                    assert (line.short, line.held + line.committed) == (line.demanded, ZERO)
                     continue
                 assert line.held == self.units.held[line.sku].count(who)
                 assert line.committed == self.units.committed[line.sku].count(who)

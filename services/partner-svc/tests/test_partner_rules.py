@@ -53,7 +53,7 @@ def test_names_keep_joiners_and_emoji() -> None:
     assert rules.clean_name("家 👩‍👧") == "家 👩‍👧"
 
 
-@pytest.mark.parametrize("text", ["", " shop", "a\r\nb", "x" * 201])
+@pytest.mark.parametrize("text", ["", " shop", "a\r\nb", "x" * 256])
 def test_foreign_ids_are_never_repaired(text: str) -> None:
     with pytest.raises(ValueError):
         rules.foreign_id(text)

@@ -271,7 +271,6 @@ async def test_a_bad_address_is_the_senders_fault(staff: httpx.AsyncClient, path
         b"code\nA\n",
         b'code,name\n"A',
         b"code,code,name\nA,B,C\n",
-        "code,name\nA,B".encode("utf-16"),
     ],
 )
 async def test_what_is_no_table_is_refused_whole(staff: httpx.AsyncClient, content: bytes) -> None:

@@ -20,7 +20,7 @@ from channel_events.partner import SigningKeyBody
 from channel_kit import auth
 from channel_kit.auth import Caller, Key, KeyRing, new_key, public, public_key, remember_keys, scope, sign
 from channel_kit.database import STAFF, WORKER, Actor, Database
-from channel_kit.http import Router, Unguarded, create_app
+from channel_kit.http import Body, Router, Unguarded, create_app
 
 PARTNER = UUID("0190a5a2-0000-7000-8000-000000000001")
 NOW = datetime.now(UTC)
@@ -195,6 +195,26 @@ async def test_expired_tokens_say_so(client: httpx.AsyncClient, tally: Judge) ->
         assert answer.json()["code"] == "token-expired"
 
 
+async def test_a_remembered_token_still_expires(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = token(issued_at=NOW)
+    assert (await get(client, f"Bearer {text}")).status_code == 200
+    expiry = SECONDS + 900
+    monkeypatch.setattr(time, "time", lambda: expiry - 1)
+    assert (await get(client, f"Bearer {text}")).status_code == 200
+    monkeypatch.setattr(time, "time", lambda: expiry + 1)
+    assert (await get(client, f"Bearer {text}")).json()["code"] == "token-expired"
+
+
+async def test_remembered_tokens_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth, "VERIFIED_MAX", 3)
+    ring = KeyRing(load)
+    for number in range(10):
+        await auth.verify(token(subject=f"s{number}"), ring)
+        assert len(ring.verified) <= 3
+
+
 async def test_a_header_without_a_bearer_is_refused(client: httpx.AsyncClient, tally: Judge) -> None:
     for value, code in ((None, "token-missing"), ("", "token-invalid"), ("Bearer", "token-invalid")):
         answer = await get(client, value)
@@ -226,6 +246,19 @@ def test_an_unguarded_route_keeps_the_application_from_starting() -> None:
     async def bare() -> None: ...
 
     with pytest.raises(Unguarded, match="GET /v1/a"):
+        create_app(title="kit", routers=[careless])
+
+
+def test_a_body_in_the_frameworks_own_way_keeps_the_application_from_starting() -> None:
+    class Lax(Body):
+        sku: str
+
+    careless = Router()
+
+    @careless.post("/v1/a", dependencies=[public])
+    async def lax(command: Lax) -> None: ...
+
+    with pytest.raises(Unguarded, match=r"json_body on: POST /v1/a"):
         create_app(title="kit", routers=[careless])
 
 
@@ -283,6 +316,7 @@ async def test_announced_keys_are_copied_and_rotation_needs_no_restart(kit_datab
     app = create_app(title="kit", routers=[router])
     app.state.database = kit_database
     first, second = uuid4(), uuid4()
+    text = token()
 
     def body(kid: str, jwk: dict[str, str], until: datetime) -> SigningKeyBody:
         return SigningKeyBody(kid=kid, public_jwk=jwk, not_before=NOW - DAY, not_after=until)
@@ -291,7 +325,7 @@ async def test_announced_keys_are_copied_and_rotation_needs_no_restart(kit_datab
         await remember_keys(tx, [])
         await remember_keys(tx, [(first, body(KID, JWK, NOW)), (first, body(KID, JWK, NOW + DAY))])
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://kit") as client:
-        assert (await get(client, f"Bearer {token()}")).status_code == 200
+        assert (await get(client, f"Bearer {text}")).status_code == 200
         rotated = sign(NEW_PEM, NEW_KID, subject="x", scopes=["admin"])
         assert (await get(client, f"Bearer {rotated}")).status_code == 401
         async with kit_database.write(WORKER) as tx:
@@ -301,7 +335,7 @@ async def test_announced_keys_are_copied_and_rotation_needs_no_restart(kit_datab
         async with kit_database.write(WORKER) as tx:
             await remember_keys(tx, [(first, body(KID, JWK, NOW - timedelta(hours=1)))])
         app.state.key_ring._loaded_at = -float("inf")
-        assert (await get(client, f"Bearer {token()}")).status_code == 401
+        assert (await get(client, f"Bearer {text}")).status_code == 401
 
 
 def test_a_signer_keeps_to_the_rules() -> None:

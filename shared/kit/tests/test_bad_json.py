@@ -111,6 +111,26 @@ async def test_json(
     tally("JSON", await edge.post("/v1/receipts", content=body, headers=encoded), expected)
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"\xef\xbb\xbf{}", "byte order mark"),
+        (b"\xff", "UTF-8"),
+        (b'{"a": 1, "a": 2}', "same key twice"),
+        (b'["\\u0000"]', "U+0000"),
+        (b"[NaN]", "NaN"),
+        (b"[1e999]", "too large"),
+        (b"[" * 99 + b"]" * 99, "64 levels"),
+        (b'{\n"a" 1}', "line 2, column 5"),
+        (b'["\\ud800"]', "Unicode"),
+    ],
+)
+async def test_the_answer_says_what_is_wrong(edge: httpx.AsyncClient, body: bytes, said: str) -> None:
+    answer = await edge.post("/v1/receipts", content=body, headers=SENT)
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed-json")
+    assert said in answer.json()["detail"]
+
+
 async def test_a_body_without_end_is_cut_at_the_cap(edge: httpx.AsyncClient) -> None:
     sent = 0
 

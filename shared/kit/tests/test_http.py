@@ -248,6 +248,11 @@ async def test_the_lifespan_runs_around_the_application() -> None:
     assert seen == ["open", "closed"]
 
 
+async def test_the_token_is_judged_before_the_body_is_read(edge: httpx.AsyncClient) -> None:
+    headers = {"authorization": "", "content-type": "text/plain"}
+    assert (await edge.post("/v1/receipts", content=b"{", headers=headers)).status_code == 401
+
+
 async def test_a_caller_that_leaves_is_no_server_error(edge: httpx.AsyncClient) -> None:
     sent: list[Any] = []
 

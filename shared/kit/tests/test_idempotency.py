@@ -110,12 +110,14 @@ async def test_a_rival_is_told_at_once_that_the_command_is_in_flight(kit_databas
     first = asyncio.create_task(receive(kit_database, before=hold))
     await entered.wait()
     with pytest.raises(InFlight) as refused:
-        await asyncio.wait_for(receive(kit_database), 2)
+        await asyncio.wait_for(receive(kit_database), 5)
     assert refused.value.headers == {"Retry-After": "1"}
+    await asyncio.wait_for(receive(kit_database, caller=Caller("till-8", frozenset())), 5)
+    await asyncio.wait_for(receive(kit_database, route="POST /v1/issues"), 5)
     leave.set()
     answer = await first
     assert (await receive(kit_database)).body == answer.body
-    assert await effects(kit_database) == 1
+    assert await effects(kit_database) == 3
 
 
 async def test_many_rivals_have_one_effect(kit_database: Database) -> None:

@@ -165,6 +165,7 @@ def test_share_rounds_once() -> None:
     assert share(1050, 25_000, 1_000_000) == 26
     assert share(5, 1, 2) == 2
     assert share(-5, 1, 2) == -2
+    assert share(8, 1, -3) == -3
     assert share(10**15, Decimal("0.333333"), Decimal("0.999999")) == round_half_even(
         Fraction(10**15) * Fraction("0.333333") / Fraction("0.999999")
     )

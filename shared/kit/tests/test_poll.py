@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -84,7 +85,7 @@ async def insert_effects(tx: Write, events: Sequence[Event[Any]]) -> None:
 
 
 def alarms() -> float:
-    return telemetry.feed_alarms.labels(CONSUMER)._value.get()
+    return float(telemetry.feed_alarms.labels(CONSUMER)._value.get())
 
 
 @pytest.fixture
@@ -298,10 +299,9 @@ class Meeting:
 
     async def handle(self, tx: Write, events: Sequence[Event[Any]]) -> None:
         if not self._over:
-            try:
-                await asyncio.wait_for(self._barrier.wait(), 1)
-            except (TimeoutError, asyncio.BrokenBarrierError):
-                pass  # the other one waits for a row lock of ours
+            # In vain where the other one waits for a row lock of ours.
+            with suppress(TimeoutError, asyncio.BrokenBarrierError):
+                await asyncio.wait_for(self._barrier.wait(), 0.3)
             self._over = True
         await insert_effects(tx, events)
 

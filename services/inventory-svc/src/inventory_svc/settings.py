@@ -5,6 +5,8 @@ from typing import Annotated
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from inventory_svc.hold.values import Windows
+
 HoldSeconds = Annotated[int, Field(ge=1, le=30 * 24 * 3600)]
 
 
@@ -15,3 +17,8 @@ class InventorySettings(BaseSettings):
 
     hold_seconds: HoldSeconds = 1_800
     hold_seconds_by_channel: dict[str, HoldSeconds] = {}
+
+    @property
+    def windows(self) -> Windows:
+        """How long an unpaid claim holds stock, by channel."""
+        return Windows(self.hold_seconds, self.hold_seconds_by_channel)

@@ -118,6 +118,7 @@ def test_a_return_is_a_refund_of_the_receipt_it_was_sold_on(now: datetime) -> No
         ({"terminal": " "}, "receipt-not-stated"),
         ({"receipt": ""}, "receipt-not-stated"),
         ({"receipt": "9" * 256}, "id-too-long"),
+        ({"receipt": "9" * 250}, "id-too-long"),
         ({"quantity": ""}, "quantity-not-stated"),
         ({"quantity": "0"}, "quantity-not-stated"),
         ({"quantity": "two"}, "not-a-number"),

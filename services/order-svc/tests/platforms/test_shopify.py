@@ -294,6 +294,32 @@ def test_currencies_without_and_with_three_decimals(load: Load, now: datetime) -
     assert [each.components.net_minor for each in dinar.lines] == [1000500]
 
 
+@pytest.mark.parametrize(
+    ("status", "sent", "fulfilment"),
+    [
+        ("restocked", True, "returned"),
+        ("restocked", False, "unfulfilled"),
+        ("in_progress", True, "partial"),
+        (None, True, "partial"),
+        (None, False, "unfulfilled"),
+        ("on_hold", True, "on_hold"),
+        ("fulfilled", True, "shipped"),
+    ],
+)
+def test_fulfilment(load: Load, now: datetime, status: str | None, sent: bool, fulfilment: str) -> None:
+    body = load("shopify_order") | {"fulfillment_status": status}
+    if not sent:
+        body["line_items"][0]["fulfillment_status"] = None
+        body["fulfillments"] = []
+    assert order(body, now).fulfilment == fulfilment
+
+
+def test_goods_that_all_left_are_shipped_whatever_the_word(load: Load, now: datetime) -> None:
+    body = load("shopify_order") | {"fulfillment_status": "a new word"}
+    body["line_items"] = body["line_items"][:1]
+    assert order(body, now).fulfilment == "shipped"
+
+
 def test_cancelled_and_closed(load: Load, now: datetime) -> None:
     at = "2026-02-06T00:00:00-00:00"
     assert order(load("shopify_order") | {"closed_at": at}, now).lifecycle == "completed"

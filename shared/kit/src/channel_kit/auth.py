@@ -45,6 +45,7 @@ LEEWAY_SECONDS: Final = 30
 TOKEN_CHARACTERS_MAX: Final = 4096
 KEYS_FRESH_SECONDS: Final = 60
 RELOAD_SECONDS_MIN: Final = 1
+VERIFIED_MAX: Final = 2_000
 
 _KID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _SUBJECT = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
@@ -117,13 +118,18 @@ class Key:
 
 
 class KeyRing:
-    """The public keys of one process, loaded at need: fresh for a minute, at most one load a second."""
+    """The public keys of one process, loaded at need: fresh for a minute, at most one load a second.
+
+    It also remembers whose tokens were verified with which key, since a signature costs more than most
+    routes; key and expiry are checked every time.
+    """
 
     def __init__(self, load: Callable[[], Awaitable[Sequence[Key]]]) -> None:
         self._load = load
         self._keys: dict[str, Key] = {}
         self._loaded_at = -float("inf")
         self._loading = asyncio.Lock()
+        self.verified: dict[str, tuple[Key, int, Caller]] = {}
 
     async def get(self, kid: str) -> Key:
         """The key of this id, if it may be used now. Raises `KeysNotYetKnown` or `TokenInvalid`."""
@@ -239,6 +245,10 @@ def key_ring(request: Request) -> KeyRing:
 
 async def verify(token: str, keys: KeyRing) -> Caller:
     """Check a token by RFC 8725: pinned algorithm, known key, issuer, audience, times."""
+    if known := keys.verified.get(token):
+        key, expires, caller = known
+        if await keys.get(key.kid) == key:
+            return _unless_expired(caller, expires)
     if len(token) > TOKEN_CHARACTERS_MAX or not _TOKEN.fullmatch(token):
         raise TokenInvalid
     try:
@@ -264,7 +274,17 @@ async def verify(token: str, keys: KeyRing) -> Caller:
         )
     except _UNREADABLE:
         raise TokenInvalid from None
-    return _caller(claims)
+    caller, expires = _caller(claims), claims["exp"]
+    if len(keys.verified) >= VERIFIED_MAX:
+        keys.verified.clear()
+    keys.verified[token] = (key, expires, caller)
+    return _unless_expired(caller, expires)
+
+
+def _unless_expired(caller: Caller, expires: int) -> Caller:
+    if expires <= time.time():
+        raise TokenExpired
+    return caller
 
 
 _UNREADABLE = (jwt.PyJWTError, ValueError, TypeError, KeyError, OverflowError, RecursionError)
@@ -274,8 +294,6 @@ def _caller(claims: dict[str, Any]) -> Caller:
     issued, expires = claims["iat"], claims["exp"]
     if not (_is_time(issued) and _is_time(expires)) or not 0 < expires - issued <= LIFETIME_SECONDS_MAX:
         raise TokenInvalid
-    if expires <= time.time():
-        raise TokenExpired
     subject, scopes, partner = claims["sub"], claims.get("scope", ""), claims.get("partner")
     if not isinstance(subject, str) or not _SUBJECT.fullmatch(subject) or not isinstance(scopes, str):
         raise TokenInvalid

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, TypeVar, cast, get_args
 from urllib.parse import unquote_to_bytes
 
 from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi.dependencies.models import Dependant
 from fastapi.params import Depends as DependsMarker
 from fastapi.routing import APIRoute, iter_route_contexts
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -64,7 +65,7 @@ class InvalidTarget(BadRequest):
 
 
 class Unguarded(RuntimeError):
-    """A route declares neither scopes nor `auth.public`; the application must not start."""
+    """A route is open by omission, or reads its body past `json_body`; the application must not start."""
 
 
 class Router(APIRouter):
@@ -195,17 +196,29 @@ def create_app(
 
 
 def assert_guarded(app: FastAPI) -> None:
-    """Raise `Unguarded`, naming the routes, unless each declares scopes or `auth.public`."""
+    """Raise `Unguarded`, naming the routes, unless each declares scopes or `auth.public`.
+
+    A body parameter in the framework's own way is refused too: it would be read without our checks.
+    """
     documents = {app.openapi_url, app.docs_url, app.swagger_ui_oauth2_redirect_url}
     bare: list[str] = []
+    lax: list[str] = []
     for context in iter_route_contexts(app.routes):
         if isinstance(context.original_route, APIRoute):
             if not any(getattr(each.call, "guard", False) for each in context.dependant.dependencies):
                 bare.append(f"{','.join(sorted(context.methods or ()))} {context.path}")
+            if _reads_body(context.dependant):
+                lax.append(f"{','.join(sorted(context.methods or ()))} {context.path}")
         elif context.path not in documents:
             bare.append(f"{type(context.original_route).__name__} {context.path}")
     if bare:
         raise Unguarded("declare auth.scope(…) or auth.public on: " + "; ".join(bare))
+    if lax:
+        raise Unguarded("read the body by http.json_body on: " + "; ".join(lax))
+
+
+def _reads_body(dependant: Dependant) -> bool:
+    return bool(dependant.body_params) or any(_reads_body(each) for each in dependant.dependencies)
 
 
 def _markers(endpoint: Callable[..., Any]) -> list[DependsMarker]:

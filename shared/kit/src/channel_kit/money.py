@@ -7,7 +7,7 @@ the caller keeps the exact remainder. Adapters, rules and the incentive engine c
 
 import re
 from collections.abc import Sequence
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Context, Decimal, Inexact, InvalidOperation
 from fractions import Fraction
 from math import lcm
 from typing import Final
@@ -38,6 +38,10 @@ EXPONENTS: Final[dict[str, int]] = {
 _NUMBER = re.compile(
     r"[+-]?(?P<whole>[0-9]+)(?:\.(?P<part>[0-9]+))?(?:[eE](?P<power>[+-]?[0-9]{1,3}))?", re.A
 )
+
+
+# Wide enough for every bound above, whatever context the caller runs in; a lost digit would raise.
+_EXACT: Final = Context(prec=4 * DIGITS_MAX, traps=[Inexact, InvalidOperation])
 
 
 class UnknownCurrency(ValueError):
@@ -90,7 +94,7 @@ def parse_decimal(value: str | int | Decimal) -> Decimal:
 
 def round_half_even(value: Fraction | Decimal | int) -> int:
     """The nearest integer, a tie to the even one; exact for any size and sign."""
-    return round(Fraction(value))
+    return _half_even(*value.as_integer_ratio())
 
 
 def to_minor(amount: Decimal, currency: str) -> tuple[int, Decimal]:
@@ -100,16 +104,17 @@ def to_minor(amount: Decimal, currency: str) -> tuple[int, Decimal]:
     `BadNumber` beyond ±10^15 minor units or for a value that is not finite.
     """
     places = exponent(currency)
-    exact = Fraction(parse_decimal(amount)) * 10**places
-    units = round_half_even(exact)
-    if abs(units) > MINOR_UNITS_MAX:
+    exact = _EXACT.scaleb(parse_decimal(amount), places)
+    whole = exact.to_integral_value(ROUND_HALF_EVEN, _EXACT)
+    if abs(whole) > MINOR_UNITS_MAX:
         raise BadNumber(f"give an amount within ±{MINOR_UNITS_MAX} minor units")
-    return units, _exact(exact - units, places)
+    rest = _EXACT.subtract(exact, whole)
+    return int(whole), _EXACT.scaleb(rest, -places) if rest else Decimal(0)
 
 
 def from_minor(units: int, currency: str) -> Decimal:
     """The amount in the major unit with all its decimal places: 1050 CNY is 10.50."""
-    return _scaled(units, exponent(currency))
+    return _EXACT.scaleb(Decimal(units), -exponent(currency))
 
 
 def share(amount: int, numerator: int | Decimal, denominator: int | Decimal) -> int:
@@ -117,7 +122,9 @@ def share(amount: int, numerator: int | Decimal, denominator: int | Decimal) -> 
 
     Raises `ZeroDivisionError` when the denominator is zero.
     """
-    return round_half_even(Fraction(amount) * Fraction(numerator) / Fraction(denominator))
+    over, under = numerator.as_integer_ratio()
+    above, below = denominator.as_integer_ratio()
+    return _half_even(amount * over * below, under * above)
 
 
 def apportion(total: int, weights: Sequence[int | Decimal]) -> list[int]:
@@ -147,19 +154,13 @@ def apportion(total: int, weights: Sequence[int | Decimal]) -> list[int]:
 
 def _integers(weights: Sequence[int | Decimal]) -> list[int]:
     """The same proportions as integers, since integer arithmetic is exact and many times faster."""
-    ratios = [weight if isinstance(weight, int) else Fraction(weight) for weight in weights]
-    scale = lcm(*(ratio.denominator for ratio in ratios))
-    return [ratio.numerator * (scale // ratio.denominator) for ratio in ratios]
+    ratios = [weight.as_integer_ratio() for weight in weights]
+    scale = lcm(*(below for _, below in ratios))
+    return [above * (scale // below) for above, below in ratios]
 
 
-def _scaled(units: int, places: int) -> Decimal:
-    """units × 10^-places, independent of the decimal context's precision."""
-    return Decimal((int(units < 0), tuple(int(digit) for digit in str(abs(units))), -places))
-
-
-def _exact(rest: Fraction, places: int) -> Decimal:
-    """A fraction of a minor unit as a decimal of major units. Its denominator divides a power of ten."""
-    power = 0
-    while (10**power) % rest.denominator:
-        power += 1
-    return _scaled(rest.numerator * (10**power // rest.denominator), places + power)
+def _half_even(numerator: int, denominator: int) -> int:
+    if denominator < 0:
+        numerator, denominator = -numerator, -denominator
+    whole, rest = divmod(numerator, denominator)
+    return whole + (2 * rest > denominator or (2 * rest == denominator and whole % 2 == 1))

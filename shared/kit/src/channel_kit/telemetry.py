@@ -48,6 +48,11 @@ gather_rows = Histogram(
 )
 
 
+def console(*, colors: bool) -> structlog.dev.ConsoleRenderer:
+    """Lines for people. Plain tracebacks: the pretty ones show local variables, secrets among them."""
+    return structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
+
+
 def configure(*, json: bool, level: str, service: str) -> None:
     """Sets up structlog and the standard library's loggers for this process, once."""
     shared: list[structlog.types.Processor] = [
@@ -59,7 +64,7 @@ def configure(*, json: bool, level: str, service: str) -> None:
     render: list[structlog.types.Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if json
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        else [console(colors=sys.stderr.isatty())]
     )
     structlog.configure(
         processors=[*shared, *render],

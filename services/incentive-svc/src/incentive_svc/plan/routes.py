@@ -29,7 +29,7 @@ PlanCode = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]
 CodeInPath = Annotated[str, Path(max_length=100)]
 VersionInPath = Annotated[int, Path(ge=1, le=2**31 - 1)]
 Reader = Annotated[Caller, scope("plans:read")]
-Writer = Annotated[Caller, scope("plans:write")]
+Writer = Annotated[Caller, scope("plans:write", staff=True)]
 
 
 class CreatePlan(Body):

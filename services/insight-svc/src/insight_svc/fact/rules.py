@@ -40,6 +40,8 @@ def entry_fact(entry: EntryBody, zone: tzinfo) -> EntryFact:
 def order_fact(order: OrderSnapshot, version: int, zone: tzinfo) -> OrderFact:
     """The order of one event; `version` is the event's aggregate version."""
     skus = {line.sku for line in order.lines if line.line_kind == PRODUCT}
+    # Money without a stated time counts from the placing, as the ledger books it.
+    paid_at = order.paid_at or (order.business_at if order.totals.paid_minor else None)
     return OrderFact(
         order_id=order.order_id,
         version=version,
@@ -50,7 +52,7 @@ def order_fact(order: OrderSnapshot, version: int, zone: tzinfo) -> OrderFact:
         channel=order.channel,
         currency=order.currency,
         placed_on=day_in(zone, order.business_at),
-        paid_on=None if order.paid_at is None else day_in(zone, order.paid_at),
+        paid_on=None if paid_at is None else day_in(zone, paid_at),
         lifecycle=order.lifecycle,
         payment=order.payment,
         fulfilment=order.fulfilment,

@@ -15,14 +15,13 @@ from uuid import UUID
 
 from channel_events.order import OrderLine, OrderSnapshot
 from inventory_svc.hold.values import ZERO, Discrepancy, Hold, Target, Terms, Want
+from inventory_svc.listing.rules import ListingKey
 from inventory_svc.stock.rules import Shelf, Shelves
 
 UNPAID = frozenset({"unpaid", "voided"})
 """Every other payment, unknown ones too, commits: a wrong expiry would sell what was paid for a second time."""
 
 PRODUCT = "product"
-ListingKey = tuple[str, str, str]
-"""Platform, shop and platform SKU."""
 
 SHIPPED_BEYOND_STOCK = "shipped-beyond-stock"
 RESTOCK_NOT_FOLLOWED = "restock-not-followed"

@@ -4,8 +4,9 @@ Pure values, frozen, exact decimals. For every line, demanded = held + committed
 table's CHECK says the same. `rules` decides them, `store` keeps them, `reservation` makes them for other systems.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple
 from uuid import UUID
@@ -92,3 +93,39 @@ class Discrepancy(NamedTuple):
     sku: str
     kind: str
     quantity: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """The head of all holds of one order, or of one request of another system."""
+
+    order_id: UUID
+    source: str
+    order_version: int = 0
+    platform: str | None = None
+    shop_id: str | None = None
+    partner_id: UUID | None = None
+    channel: str | None = None
+    firm: bool = False
+    whole: bool = False
+    hold_seconds: int | None = None
+    """How long another system asked to hold; null where the channel's setting decides."""
+    state: str = "none"
+    expires_at: datetime | None = None
+    stream_version: int = 0
+    created_at: datetime | None = None
+    """The age by which those who wait are served."""
+
+
+class Windows(NamedTuple):
+    """How long an unpaid claim holds stock, in seconds."""
+
+    default: int
+    by_channel: Mapping[str, int]
+
+    def terms(self, head: Reservation, now: datetime) -> Terms:
+        """The terms of a reservation's claims that begin now."""
+        if head.firm:
+            return Terms(True, None)
+        seconds = head.hold_seconds or self.by_channel.get(head.channel or "", self.default)
+        return Terms(False, now + timedelta(seconds=seconds))

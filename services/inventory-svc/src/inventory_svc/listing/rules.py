@@ -1,7 +1,7 @@
 """Listings: what a platform's SKU means to us.
 
-Pure. A listing is one platform SKU of one shop; `sku` is ours, or null when the mapping was taken away. Without a
-mapping of its own, a platform SKU that equals one of our SKUs means that one (`listing.store` resolves so).
+Pure. A listing is one platform SKU of one shop; `sku` is ours, or null when the mapping was taken away. A platform
+SKU without a listing that equals one of our SKUs means that one (`listing.store` resolves so).
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """The table `listing`: every statement about it, many rows at a time.
 
-Called by `listing.actions` and its routes. Resolving reads `item` too, the noun below: a platform SKU equal to one
-of our SKUs maps by itself.
+Called by `listing.actions` and its routes. Resolving reads `item` too, the noun below: a platform SKU that has
+no listing and equals one of our SKUs maps by itself.
 """
 
 from collections.abc import Collection, Sequence
@@ -76,7 +76,7 @@ async def resolve(tx: Read, keys: Collection[ListingKey]) -> dict[ListingKey, st
         select key.platform, key.shop_id, key.platform_sku, coalesce(l.sku, i.sku) as sku
         from unnest($1::text[], $2::text[], $3::text[]) as key(platform, shop_id, platform_sku)
         left join listing l using (platform_sku, shop_id, platform)
-        left join item i on i.sku = key.platform_sku
+        left join item i on i.sku = key.platform_sku and l.listing_id is null
         where coalesce(l.sku, i.sku) is not null
         """,
         *(list(column) for column in zip(*sorted(keys), strict=True)),

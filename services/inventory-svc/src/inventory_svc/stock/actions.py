@@ -84,6 +84,16 @@ def _body(shelf: Shelf) -> StockBody:
     )
 
 
+async def take_refills(tx: Write, limit: int) -> list[StockKey]:
+    """The shelves of up to `limit` marks, taken off."""
+    return await store.take_refills(tx, limit)
+
+
+async def mark_refills(tx: Write, keys: Sequence[StockKey]) -> None:
+    """Marks shelves that have something for lines that wait."""
+    await store.mark_refills(tx, keys)
+
+
 async def change(tx: Write, cause: str, changes: Sequence[Change]) -> list[Shelf]:
     """Carries out all lines of a command or none.
 
@@ -95,16 +105,16 @@ async def change(tx: Write, cause: str, changes: Sequence[Change]) -> list[Shelf
     shelves = await lock(tx, {(each.sku, each.location) for each in changes})
     refusals = rules.refused(shelves, [(each.sku, each.location, each.quantity) for each in changes])
     if refusals:
-        raise StockPromised(lines=[_refusal(each) for each in refusals])
+        raise StockPromised(lines=[refusal_view(each) for each in refusals])
     for each in changes:
         shelves[each.sku, each.location].move(each.kind, each.quantity, cause, reason=each.reason)
     await announce(tx, await save(tx, shelves.values(), uuid7()))
     return list(shelves.values())
 
 
-def _refusal(refusal: rules.Refusal) -> dict[str, Any]:
+def refusal_view(refusal: rules.Refusal) -> dict[str, Any]:
+    """How a problem names it."""
     return {
-        "line": refusal.position,
         "sku": refusal.sku,
         "location": refusal.location,
         "free": f"{refusal.free.normalize():f}",
@@ -156,8 +166,8 @@ async def limit(
         raise PreconditionFailed
     blocked = ZERO if quarantined is None else quarantined - shelf.quarantined
     if blocked > shelf.unclaimed:
-        refusal = rules.Refusal(0, shelf.sku, shelf.location, max(ZERO, shelf.unclaimed))
-        raise StockPromised(lines=[_refusal(refusal)])
+        refusal = rules.Refusal(shelf.sku, shelf.location, max(ZERO, shelf.unclaimed))
+        raise StockPromised(lines=[refusal_view(refusal)])
     shelf.quarantined += blocked
     shelf.safety = shelf.safety if safety is None else safety
     shelf.freed = True

@@ -13,7 +13,8 @@ from typing import NamedTuple
 from uuid import UUID
 
 from inventory_svc.location.rules import MAIN
-from inventory_svc.rows import QUANTITY_END, code, quantity
+from inventory_svc.rows import QUANTITY_END, code
+from inventory_svc.rows import quantity as read_quantity
 
 ZERO = Decimal(0)
 
@@ -122,7 +123,6 @@ Shelves = Mapping[StockKey, Shelf]
 class Refusal(NamedTuple):
     """A line of a command that the stock does not allow, and how much it would allow."""
 
-    position: int
     sku: str
     location: str
     free: Decimal
@@ -136,10 +136,10 @@ def refused(shelves: Shelves, lines: Iterable[tuple[str, str, Decimal]]) -> list
     """
     change: dict[StockKey, Decimal] = {}
     refusals = []
-    for position, (sku, location, quantity) in enumerate(lines):
+    for sku, location, quantity in lines:
         shelf, before = shelves[sku, location], change.get((sku, location), ZERO)
         if -(before + quantity) > shelf.unclaimed or before + quantity > shelf.room:
-            refusals.append(Refusal(position, sku, location, max(ZERO, shelf.unclaimed + before)))
+            refusals.append(Refusal(sku, location, max(ZERO, shelf.unclaimed + before)))
         else:
             change[sku, location] = before + quantity
     return refusals
@@ -162,5 +162,5 @@ def of_row(row: Mapping[str, str]) -> Opening:
     return Opening(
         code(row["sku"], "sku"),
         code(row["location"] or MAIN, "location"),
-        quantity(row["quantity"], "quantity"),
+        read_quantity(row["quantity"], "quantity"),
     )

@@ -220,6 +220,21 @@ async def deliveries(
     return cursor.page(items, len(rows), (items[-1].delivery_id,) if items else ())
 
 
+class CountsView(View):
+    """`new` waits for the drain, `quarantined` for somebody."""
+
+    new: int
+    quarantined: int
+
+
+@router.get("/v1/deliveries/counts")
+async def counts(
+    caller: Annotated[Caller, scope("orders:read", staff=True)], request: Request
+) -> CountsView:
+    async with database(request).read(caller.actor) as tx:
+        return CountsView(**await store.counts(tx))
+
+
 @router.get("/v1/deliveries/{delivery_id}")
 async def delivery(
     delivery_id: UUID, caller: Annotated[Caller, scope("orders:read", staff=True)], request: Request

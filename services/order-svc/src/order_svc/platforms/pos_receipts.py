@@ -7,13 +7,14 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from hashlib import sha256
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from order_svc.order.values import LINES_MAX, ZERO, OrderDocument, Refund, RefundLine
 from order_svc.platforms.bill import Bill, minor
 from order_svc.platforms.contract import Documents, Unreadable
-from order_svc.platforms.reading import EPOCH, YEARS, Node, micros
+from order_svc.platforms.reading import EPOCH, ID_MAX, YEARS, Node, micros
 
 VERSION_MAX: Final = 2**63 - 1
 _NOON: Final = time(12)
@@ -29,7 +30,10 @@ def key_of(row: Node) -> tuple[str, str] | None:
         store = row.code("store") or ""
     except Unreadable:
         return None
-    return (store, f"{day.isoformat()}/{terminal}/{receipt}") if day and terminal and receipt else None
+    if not day or not terminal or not receipt:
+        return None
+    order_id = f"{day.isoformat()}/{terminal}/{receipt}"
+    return (store, order_id) if len(order_id) <= ID_MAX else None
 
 
 def judge(row: Node) -> str | None:
@@ -39,6 +43,8 @@ def judge(row: Node) -> str | None:
             return "bad-date"
         if row.ident("terminal") is None or row.ident("receipt") is None:
             return "receipt-not-stated"
+        if key_of(row) is None:
+            return "id-too-long"
         if row.get("time") and _clock(row) is None:
             return "bad-time"
         quantity = row.quantity("quantity")
@@ -136,7 +142,7 @@ def _refunds(
         by_original.setdefault(_original(row), []).append(row)
     return tuple(
         Refund(
-            external_id=f"{order_id}>{original}"[:255],
+            external_id=_short(f"{order_id}>{original}"),
             platform_order_id=original,
             currency=currency,
             amount_minor=sum(line.amount_minor for line in lines),
@@ -147,6 +153,11 @@ def _refunds(
         for original, group in by_original.items()
         for lines in (tuple(_refund_line(row, currency) for row in group),)
     )
+
+
+def _short(text: str) -> str:
+    """A text that is too long for an id, by its hash: cutting it could make two ids one."""
+    return text if len(text) <= ID_MAX else sha256(text.encode()).hexdigest()
 
 
 def _refund_line(row: Node, currency: str) -> RefundLine:
@@ -168,7 +179,7 @@ def _original(row: Node) -> str:
         return stated
     key = key_of(row)
     own = key[1] if key else ""
-    return f"{own.rsplit('/', 1)[0]}/{stated}"
+    return _short(f"{own.rsplit('/', 1)[0]}/{stated}")
 
 
 def _total(row: Node, quantity: Decimal) -> Decimal | None:

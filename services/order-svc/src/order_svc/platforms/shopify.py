@@ -8,10 +8,9 @@ deletion is believed only from a body that is nothing but an id.
 
 from collections.abc import Sequence
 from datetime import datetime
-from decimal import Decimal
 from typing import Any, Final
 
-from order_svc.order.values import ZERO, Deletion, OrderDocument
+from order_svc.order.values import Deletion, Line, OrderDocument
 from order_svc.platforms import shopify_lines, shopify_refunds
 from order_svc.platforms.bill import Bill
 from order_svc.platforms.contract import Answer, Documents, Headers, Ignored, Message, Unreadable
@@ -200,7 +199,7 @@ def _order(body: Node) -> OrderDocument:
         version=version,
         lifecycle=lifecycle,
         payment=payment,
-        fulfilment=_fulfilment(body, shipped, [(line.ordered, line.shipped) for line in lines]),
+        fulfilment=_fulfilment(body, lines),
         placed_at=placed_at,
         lines=lines,
         paid_minor=paid_minor,
@@ -244,18 +243,17 @@ def _paid_at(body: Node, placed_at: datetime) -> datetime:
     return min(captures, default=placed_at)
 
 
-def _fulfilment(
-    body: Node, shipped: "shopify_lines.Shipments", quantities: list[tuple[Decimal, Decimal]]
-) -> str:
+def _fulfilment(body: Node, lines: tuple[Line, ...]) -> str:
+    """The status where the platform's word is known, else what the shipped quantities say."""
     status = (body.text("fulfillment_status") or "").lower()
     if status in FULFILMENT:
         return FULFILMENT[status]
-    left = sum((went for _, went in quantities), ZERO)
-    if status == "restocked":
-        return "returned" if left else "unfulfilled"
-    if not left:
+    goods = [line for line in lines if line.line_kind in shopify_lines.GOODS]
+    if not any(line.shipped for line in goods):
         return "unfulfilled"
-    return "shipped" if all(went >= ordered for ordered, went in quantities if went or ordered) else "partial"
+    if status == "restocked":
+        return "returned"
+    return "shipped" if all(line.shipped >= line.ordered - line.removed for line in goods) else "partial"
 
 
 def _source_status(body: Node) -> str | None:

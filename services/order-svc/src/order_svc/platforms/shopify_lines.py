@@ -12,6 +12,7 @@ from order_svc.platforms.bill import ONE, Bill
 from order_svc.platforms.contract import Unreadable
 from order_svc.platforms.reading import Node, number_of
 
+GOODS = frozenset({"product", "gift_card"})
 _AUTOMATIC = frozenset({"automatic", "script"})
 _NEVER_LEFT = frozenset({"cancelled", "error", "failure", "pending", "open"})
 
@@ -117,7 +118,7 @@ def add_all(bill: Bill, body: Node, shipments: Shipments, refunded: Mapping[str,
             net,
             ordered=ordered,
             removed=removed,
-            shipped=shipments.of(item, ordered, removed + taken) if kind == "product" else ZERO,
+            shipped=shipments.of(item, ordered, removed + taken) if kind in GOODS else ZERO,
             sku=item.code("sku"),
             title=item.text("title") or item.text("name"),
             pointer=item.at,

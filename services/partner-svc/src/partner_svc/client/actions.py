@@ -15,10 +15,10 @@ from channel_kit.clock import now
 from channel_kit.database import Read, Write
 from channel_kit.ids import uuid7
 from channel_kit.problems import BadRequest, Conflict, NotFound, Problem, Unprocessable
+from channel_kit.vault import Vault
 from partner_svc.client import rules, store
 from partner_svc.client.rules import Client, Secret
 from partner_svc.key import actions as key
-from partner_svc.key.store import Seal
 from partner_svc.partner import actions as partner
 from partner_svc.partner.rules import Refusal
 
@@ -128,7 +128,7 @@ async def revoke(tx: Write, client_id: str) -> Client:
     return after
 
 
-async def exchange(tx: Read, seal: Seal, client_id: str, secret: str, scope: str | None) -> Token:
+async def exchange(tx: Read, vault: Vault, client_id: str, secret: str, scope: str | None) -> Token:
     """A token for a client that shows its secret. Raises `InvalidClient`, `InvalidScope`, `KeysNotYetKnown`."""
     present = now()
     client = (await store.by_ids(tx, [client_id])).get(client_id)
@@ -137,7 +137,7 @@ async def exchange(tx: Read, seal: Seal, client_id: str, secret: str, scope: str
     scopes = rules.requested_scopes(client, scope)
     if isinstance(scopes, Refusal):
         raise InvalidScope(scopes.detail)
-    signing = await key.signing(tx, seal)
+    signing = await key.signing(tx, vault)
     seconds = int(rules.token_life(client, present).total_seconds())
     access_token = auth.sign(
         signing.pem,

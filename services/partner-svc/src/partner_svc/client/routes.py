@@ -279,7 +279,7 @@ async def give_token(wanted: Annotated[TokenRequest, Depends(_token_request)], r
         raise InvalidClient
     async with database(request).read(STAFF) as tx:
         token = await actions.exchange(
-            tx, request.app.state.seal, wanted.client_id, wanted.client_secret, wanted.scope
+            tx, request.app.state.vault, wanted.client_id, wanted.client_secret, wanted.scope
         )
     return TokenView(
         access_token=token.access_token,

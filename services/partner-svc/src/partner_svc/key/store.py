@@ -1,18 +1,12 @@
 """The table of signing keys, `signing_secret`, and how a private key lies in it: sealed, never in the clear.
 
-Sealed with AES-256-GCM under the deployment's secret key, bound to the key's own id, so a dump of the database
-signs nothing and rows cannot be swapped. The public sides are copied into the kit's `signing_key` by `insert`.
+The kit's vault seals it, bound to the key's own id, so a dump of the database signs nothing and rows cannot be
+swapped. The public sides are copied into the kit's `signing_key` by `insert`.
 """
 
-import base64
 import json
-import os
 from collections.abc import Sequence
 from typing import NamedTuple
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from pydantic import SecretStr
 
 from channel_events.partner import SigningKeyBody
 from channel_kit.auth import remember_keys
@@ -21,7 +15,6 @@ from partner_svc.key.rules import SigningKey
 
 _LOCKS = 815  # first key of this service's advisory locks
 _KEY_LOCK = 2
-_NONCE_BYTES = 12
 
 
 class Sealed(NamedTuple):
@@ -29,33 +22,6 @@ class Sealed(NamedTuple):
 
     key: SigningKey
     private: bytes
-
-
-class Seal:
-    """Seals and opens private keys. Raises `ValueError` unless the secret key is base64 of 32 bytes."""
-
-    def __init__(self, secret_key: SecretStr | None) -> None:
-        if secret_key is None:
-            raise ValueError("set QUDAO_SECRET_KEY to base64 of 32 random bytes")
-        try:
-            raw = base64.b64decode(secret_key.get_secret_value(), validate=True)
-        except ValueError:
-            raw = b""
-        if len(raw) != 32:
-            raise ValueError("QUDAO_SECRET_KEY must be base64 of exactly 32 bytes")
-        self._cipher = AESGCM(raw)
-
-    def close(self, kid: str, pem: str) -> bytes:
-        nonce = os.urandom(_NONCE_BYTES)
-        return nonce + self._cipher.encrypt(nonce, pem.encode(), kid.encode())
-
-    def open(self, sealed: Sealed) -> str | None:
-        """The private key as PEM; None when it was sealed under another secret key or altered."""
-        nonce, content = sealed.private[:_NONCE_BYTES], sealed.private[_NONCE_BYTES:]
-        try:
-            return self._cipher.decrypt(nonce, content, sealed.key.kid.encode()).decode()
-        except InvalidTag:
-            return None
 
 
 async def lock(tx: Write) -> None:

@@ -11,7 +11,8 @@ from uuid import UUID
 
 from channel_events.catalog import PARTNER_CHANGED, PARTNER_REGISTERED
 from channel_events.partner import PartnerBody
-from channel_kit.auth import Caller, ScopeMissing
+from channel_kit.admin import StaffOnly
+from channel_kit.auth import Caller
 from channel_kit.clock import now
 from channel_kit.database import Actor, Read, Write
 from channel_kit.ids import uuid7
@@ -57,10 +58,15 @@ def refuse(refusal: Refusal, *kinds: type[Problem]) -> Never:
 
 
 def staff(caller: Caller) -> Actor:
-    """The actor of a command that only the enterprise's own people give. Raises `ScopeMissing` for a partner."""
+    """The actor of a command that only the enterprise's own people give. Raises `StaffOnly` for a partner."""
     if caller.partner_id is not None:
-        raise ScopeMissing("A partner's client cannot do this.")
+        raise StaffOnly
     return caller.actor
+
+
+async def ids_by_code(tx: Read, codes: Sequence[str]) -> dict[str, UUID]:
+    """The partners that have these codes."""
+    return {code: each.partner_id for code, each in (await store.by_codes(tx, codes)).items()}
 
 
 async def known(tx: Read, ids: Sequence[UUID]) -> dict[UUID, Partner | Refusal]:

@@ -13,7 +13,8 @@ from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
 CODE_MAX: Final = 100
-TEXT_MAX: Final = 200
+NAME_MAX: Final = 200
+FOREIGN_ID_MAX: Final = 255
 EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -85,16 +86,16 @@ def clean_code(text: str) -> str:
 
 def clean_name(text: str) -> str:
     """A name: as `clean_code`, up to 200 characters; joiners inside scripts and emoji are kept."""
-    return _clean(text, TEXT_MAX, ("Cc", "Cs", "Cn", "Zl", "Zp"))
+    return _clean(text, NAME_MAX, ("Cc", "Cs", "Cn", "Zl", "Zp"))
 
 
 def foreign_id(text: str) -> str:
     """A platform's own id, unchanged, since others compare it character by character.
 
-    ValueError when it is empty, longer than 200 characters, or has outer spaces or control characters.
+    ValueError when it is empty, longer than 255 characters, or has outer spaces or control characters.
     """
-    if not text or len(text) > TEXT_MAX or text != text.strip():
-        raise ValueError(f"use the platform's own id: 1 to {TEXT_MAX} characters, no outer spaces")
+    if not text or len(text) > FOREIGN_ID_MAX or text != text.strip():
+        raise ValueError(f"use the platform's own id: 1 to {FOREIGN_ID_MAX} characters, no outer spaces")
     if any(unicodedata.category(each) in ("Cc", "Cs") for each in text):
         raise ValueError("leave out control characters")
     return text

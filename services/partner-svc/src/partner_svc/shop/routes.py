@@ -17,7 +17,6 @@ from channel_kit.pagination import Cursor, Page
 from channel_kit.problems import NotFound
 from partner_svc.partner import actions as partner
 from partner_svc.partner import rules as texts
-from partner_svc.partner import store as partner_store
 from partner_svc.partner.rules import Refusal
 from partner_svc.shop import actions, rules, store
 from partner_svc.shop.actions import BindRequest, Bound
@@ -74,7 +73,7 @@ def view(shop: Shop) -> ShopView:
     return ShopView(platform=shop.platform, shop_id=shop.shop_id, bindings=bindings)
 
 
-@router.post("/v1/shops/{platform}/{shop_id}/bindings")
+@router.post("/v1/shops/{platform}/{shop_id:path}/bindings")
 async def bind_shop(
     platform: Platform,
     shop_id: ShopId,
@@ -95,7 +94,7 @@ async def bind_shop(
     return view(await database(request).transact(partner.staff(caller), run))
 
 
-@router.post("/v1/shops/{platform}/{shop_id}/bindings/close")
+@router.post("/v1/shops/{platform}/{shop_id:path}/bindings/close")
 async def close_shop(
     platform: Platform,
     shop_id: ShopId,
@@ -133,7 +132,7 @@ async def list_shops(
     return cursor.page([view(each) for each in shown], len(found), last)
 
 
-@router.get("/v1/shops/{platform}/{shop_id}")
+@router.get("/v1/shops/{platform}/{shop_id:path}")
 async def read_shop(platform: Platform, shop_id: ShopId, caller: Reader, request: Request) -> ShopView:
     """A shop's bindings; 404 when none of them is yours to see."""
     async with database(request).read(caller.actor) as tx:
@@ -159,8 +158,7 @@ async def import_bindings(
     zone = request.app.state.zone
 
     async def run(tx: Write) -> list[RowVerdict]:
-        codes = sorted({cells["partner_code"] for cells in table.rows})
-        partners = {code: each.partner_id for code, each in (await partner_store.by_codes(tx, codes)).items()}
+        partners = await partner.ids_by_code(tx, [cells["partner_code"] for cells in table.rows])
         wanted, verdicts = _read_rows(table, partners, zone, overwrite=replace)
         answers = await actions.bind(tx, [request for _, request in wanted])
         verdicts += [_verdict(line, answer) for (line, _), answer in zip(wanted, answers, strict=True)]

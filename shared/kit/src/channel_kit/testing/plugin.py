@@ -7,6 +7,7 @@ a test that skips in silence is a defect.
 
 import asyncio
 import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,9 +16,10 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+import structlog
 from pydantic import SecretStr
 
-from channel_kit import migrations
+from channel_kit import migrations, telemetry
 from channel_kit.database import Database
 from channel_kit.provision import provision
 from channel_kit.service import Service
@@ -26,6 +28,11 @@ from channel_kit.topics import create_topics
 
 SECRET_KEY = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="  # noqa: S105  32 bytes; tests only
 ServiceDatabase = Callable[[Service], Awaitable[Database]]
+
+
+def pytest_configure() -> None:
+    """Log lines as they are on a terminal, but quick to make: hundreds of planted failures are logged."""
+    structlog.configure(processors=[structlog.processors.add_log_level, telemetry.console(colors=False)])
 
 
 @pytest.fixture(scope="session")
@@ -38,9 +45,16 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     from channel_kit.local.server import running
 
     folder = tmp_path_factory.mktemp("postgres")
-    server = LocalPostgres(folder / "data")
-    with running(server, folder / "log"):
+
+    class Throwaway(LocalPostgres):
+        def command(self) -> list[str]:
+            # Survives the kill of any process, not of the machine; that is what it need not.
+            return [*super().command(), "-c", "fsync=off", "-c", "full_page_writes=off"]
+
+    server = Throwaway(folder / "data")
+    with running(server, folder / "log") as process:
         yield server.admin_url
+        process.send_signal(signal.SIGQUIT)  # at once, without a checkpoint that nobody will read
 
 
 @pytest.fixture(scope="session")
@@ -55,9 +69,10 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
     folder = tmp_path_factory.mktemp("kafka")
     server = LocalKafka(folder / "data")
-    with running(server, folder / "log"):
+    with running(server, folder / "log") as process:
         _make_topics(server.bootstrap)
         yield server.bootstrap
+        process.kill()
 
 
 def _make_topics(bootstrap: str) -> None:
@@ -97,7 +112,7 @@ async def upgrade(service: Service, settings: ServiceSettings) -> None:
 
 @pytest.fixture(scope="session")
 async def service_database(postgres: str) -> AsyncIterator[ServiceDatabase]:
-    """Call it with a Service: a fresh migrated Database of its own, dropped at the end of the run.
+    """Call it with a Service: a fresh migrated Database of its own, gone at the end of the run.
 
     Databases are cloned from a migrated template per service, so a fresh one costs some 50 ms.
     """
@@ -126,12 +141,13 @@ async def service_database(postgres: str) -> AsyncIterator[ServiceDatabase]:
         return database
 
     yield make
-    admin = await asyncpg.connect(postgres)
     for database in opened:
         await database.close()
-    for name in [*names, *templates.values()]:
-        await admin.execute(f'drop database "{name}" with (force)')
-    await admin.close()
+    if "QUDAO_TEST_POSTGRES" in os.environ:  # one that was started for this run is thrown away as a whole
+        admin = await asyncpg.connect(postgres)
+        for name in [*names, *templates.values()]:
+            await admin.execute(f'drop database "{name}" with (force)')
+        await admin.close()
 
 
 @pytest.fixture(scope="session")

@@ -155,9 +155,9 @@ _OF_A_PARTNER = ("partner", "partner_transition", "binding", "contract", "contra
 
 def upgrade() -> None:
     """Create everything; see the README for what each table is."""
-    tables.create(op, _SERVICE)  # type: ignore[arg-type]  # alembic's module proxy has the methods of Operations
-    tables.script(op, _TABLES)  # type: ignore[arg-type]
+    tables.create(op, _SERVICE)
+    tables.script(op, _TABLES)
     for table, (worker, staff, partner) in _GRANTS.items():
-        tables.grant(op, _SERVICE, table, worker=worker, staff=staff, partner=partner)  # type: ignore[arg-type]
+        tables.grant(op, _SERVICE, table, worker=worker, staff=staff, partner=partner)
     for table in _OF_A_PARTNER:
-        tables.protect(op, _SERVICE, table)  # type: ignore[arg-type]
+        tables.protect(op, _SERVICE, table)

@@ -1,0 +1,206 @@
+"""Reservations of other systems: made by the batch, then committed, issued or released one at a time.
+
+`reserve` gets all requests that wait at one moment and decides them in turn over the same locked shelves: one
+transaction, one answer each. Refusals are answers, not errors: they never fail a neighbour. Runs with the rights
+of staff, since partners have none on stock; whose a reservation is, the routes have checked.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+from uuid import UUID
+
+from channel_kit.database import Write
+from channel_kit.idempotency import InFlight, KeyReused
+from channel_kit.ids import uuid7
+from channel_kit.problems import Conflict, NotFound, Problem
+from inventory_svc.hold import actions as holds
+from inventory_svc.hold.actions import Work
+from inventory_svc.hold.values import Hold, Reservation, Windows
+from inventory_svc.item import actions as items
+from inventory_svc.location import actions as locations
+from inventory_svc.reservation import rules, store
+from inventory_svc.reservation.rules import Request, Verb
+from inventory_svc.reservation.store import Kept
+from inventory_svc.rows import fits
+from inventory_svc.stock import actions as stock
+from inventory_svc.stock.rules import Refusal
+
+Render = Callable[[Reservation, Sequence[Hold]], str]
+"""The answer's JSON, kept for repetitions."""
+
+
+class InsufficientStock(Conflict):
+    code = "insufficient-stock"
+    title = "There is not that much to promise; ask for less, or for a partial reservation"
+
+
+class OrderReservation(Conflict):
+    code = "order-reservation"
+    title = "This reservation follows its order; change the order instead"
+
+
+class ReservationReleased(Conflict):
+    code = "reservation-released"
+    title = "This reservation was released; make a new one"
+
+
+class NothingToIssue(Conflict):
+    code = "nothing-to-issue"
+    title = "This reservation claims nothing that could go out"
+
+
+class Command(NamedTuple):
+    """A request with what makes it one and the same when it is sent again."""
+
+    subject: str
+    key: str
+    fingerprint: bytes
+    request: Request
+
+
+class Answer(NamedTuple):
+    """What to answer: status and JSON."""
+
+    status: int
+    body: str
+    replayed: bool = False
+
+
+async def reserve(
+    tx: Write, commands: Sequence[Command], windows: Windows, render: Render
+) -> list[Answer | Exception]:
+    """Decides requests in turn; one answer or problem each, in order.
+
+    Problems: `InFlight`, `KeyReused`, `UnknownSku`, `UnknownLocation`, `QuantityTooFine`, `InsufficientStock`.
+    """
+    answers = await _known(tx, commands)
+    fresh = [command for at, command in enumerate(commands) if at not in answers]
+    refusals = await _refusals(tx, [command.request for command in fresh])
+    asked = [each for each, refusal in zip(fresh, refusals, strict=True) if refusal is None]
+    granted = await _grant(tx, [command.request for command in asked], windows)
+    results: dict[tuple[str, str], Answer | Exception] = {
+        (command.subject, command.key): refusal
+        for command, refusal in zip(fresh, refusals, strict=True)
+        if refusal is not None
+    }
+    keep = []
+    for command, outcome in zip(asked, granted, strict=True):
+        if isinstance(outcome, Problem):
+            results[command.subject, command.key] = outcome
+            continue
+        answer = Answer(201, render(*outcome))
+        results[command.subject, command.key] = answer
+        keep.append((command.subject, command.key, Kept(command.fingerprint, answer.status, answer.body)))
+    await store.keep(tx, keep)
+    return [
+        answers[at] if at in answers else results[command.subject, command.key]
+        for at, command in enumerate(commands)
+    ]
+
+
+async def _known(tx: Write, commands: Sequence[Command]) -> dict[int, Answer | Exception]:
+    """Answers, by position, that need no decision: repetitions, and keys that somebody is working on."""
+    keys = [(command.subject, command.key) for command in commands]
+    mine = await store.claim(tx, keys)
+    kept = await store.kept(tx, keys)
+    answers: dict[int, Answer | Exception] = {}
+    seen: set[tuple[str, str]] = set()
+    for at, (command, key) in enumerate(zip(commands, keys, strict=True)):
+        if not mine[at] or key in seen:
+            answers[at] = InFlight()
+        elif key in kept and kept[key].fingerprint != command.fingerprint:
+            answers[at] = KeyReused()
+        elif key in kept:
+            answers[at] = Answer(kept[key].status, kept[key].body, replayed=True)
+        seen.add(key)
+    return answers
+
+
+async def _refusals(tx: Write, requests: Sequence[Request]) -> list[Problem | None]:
+    """What is wrong with each request before stock is looked at."""
+    wishes = [wish for request in requests for wish in request.lines]
+    scales = await items.scales(tx, {wish.sku for wish in wishes}) if wishes else {}
+    places = await locations.known(tx, {wish.location for wish in wishes}) if wishes else set()
+    result: list[Problem | None] = []
+    for request in requests:
+        skus = sorted({wish.sku for wish in request.lines if wish.sku not in scales})
+        elsewhere = sorted({wish.location for wish in request.lines if wish.location not in places})
+        if skus:
+            result.append(items.UnknownSku(skus=skus[:50]))
+        elif elsewhere:
+            result.append(locations.UnknownLocation(locations=elsewhere[:50]))
+        elif fine := sorted(
+            {wish.sku for wish in request.lines if not fits(wish.quantity, scales[wish.sku])}
+        ):
+            result.append(items.QuantityTooFine(skus=fine[:50]))
+        else:
+            result.append(None)
+    return result
+
+
+async def _grant(
+    tx: Write, requests: Sequence[Request], windows: Windows
+) -> list[tuple[Reservation, Sequence[Hold]] | Problem]:
+    """Takes requests from the shelves in turn and saves them together."""
+    shelves = await stock.lock(tx, {key for request in requests for key in request.shelves()})
+    now = await holds.database_now(tx)
+    works: list[Work] = []
+    outcomes: list[Work | Problem] = []
+    for request in requests:
+        head = Reservation(
+            request.reservation_id,
+            "api",
+            partner_id=request.partner_id,
+            whole=request.whole,
+            hold_seconds=request.hold_seconds,
+        )
+        terms = windows.terms(head, now)
+        lines = rules.grant(request, shelves, terms)
+        if isinstance(lines, list):
+            outcomes.append(_insufficient(lines))
+            continue
+        works.append(Work(head, {}, (), terms, uuid7(), None, request.partner_id, lines))
+        outcomes.append(works[-1])
+    heads = {head.order_id: head for head in await holds.save(tx, works, shelves, new=True)}
+    return [
+        each if isinstance(each, Problem) else (heads[each.head.order_id], list(each.lines().values()))
+        for each in outcomes
+    ]
+
+
+def _insufficient(refusals: Sequence[Refusal]) -> InsufficientStock:
+    return InsufficientStock(lines=[stock.refusal_view(each) for each in refusals])
+
+
+async def act(
+    tx: Write, reservation_id: UUID, verb: Verb, windows: Windows
+) -> tuple[Reservation, list[Hold]]:
+    """Commits, issues or releases one reservation; a verb that is done already changes nothing.
+
+    Raises `NotFound`, `OrderReservation`, `ReservationReleased`, `NothingToIssue`, and `InsufficientStock` where a
+    commit after the expiry cannot get back the whole of it.
+    """
+    loaded = await holds.load(tx, [reservation_id])
+    if not loaded:
+        raise NotFound
+    head, before, now = loaded[0]
+    _check(head, before, verb)
+    head = replace(head, firm=head.firm or verb != "release")
+    work = holds.work_on(head, before, rules.targets(verb, before), windows.terms(head, now))
+    shelves = await stock.lock(tx, set(work.shelves()))
+    if head.whole and verb == "commit" and (short := rules.missing(shelves, rules.reacquired(before))):
+        raise _insufficient(short)
+    work.settle(shelves)
+    saved = await holds.save(tx, [work], shelves)
+    return saved[0], list(work.lines().values())
+
+
+def _check(head: Reservation, lines: dict[int, Hold], verb: Verb) -> None:
+    if head.source != "api":
+        raise OrderReservation
+    if verb != "release" and head.state == "released":
+        raise ReservationReleased
+    claims = any(line.held or line.committed for line in lines.values())
+    if verb == "issue" and not claims and not any(line.issued for line in lines.values()):
+        raise NothingToIssue
