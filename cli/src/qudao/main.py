@@ -45,10 +45,13 @@ def up(
     orders: Annotated[int, typer.Option(help="Orders of the day.")] = 600,
 ) -> None:
     """Run the whole stack here: PostgreSQL, Kafka and every service, until Ctrl-C."""
-    from qudao import demo as days
+    if demo:
+        from qudao import demo as days
+
+        raise typer.Exit(asyncio.run(days.run(data, seed=seed, orders=orders)))
     from qudao.up import up as run
 
-    raise typer.Exit(asyncio.run(days.run(data, seed=seed, orders=orders) if demo else run(data)))
+    raise typer.Exit(asyncio.run(run(data)))
 
 
 @app.command()

@@ -258,6 +258,17 @@ class TestActivation:
         await desk.drain()
         assert await desk.accrued(partner) == {}
 
+    async def test_a_cell_that_a_new_version_empties_goes_on_under_it(self, desk: Any, build: Any) -> None:
+        partner = uuid7()
+        await desk.plan(build.make_terms(tiers=build.tiers((0, 100_000))))
+        await desk.contracts(build.contract_event(partner, "P1"))
+        await desk.entries(build.make_entry(partner, 1_000))
+        await desk.plan(build.make_terms(tiers=build.tiers((0, 200_000)), recognition="ordered"))
+        await desk.drain()
+        assert await desk.accrued(partner) == {MAY: (0, 0)}
+        await desk.entries(build.make_entry(partner, 500, kind="ordered"))
+        assert await desk.accrued(partner) == {MAY: (500, 100)}
+
     async def test_activation_beside_a_running_feed_ends_the_same(self, desk: Any, build: Any) -> None:
         partner = uuid7()
         await desk.plan(build.make_terms(tiers=build.tiers((0, 100_000))))

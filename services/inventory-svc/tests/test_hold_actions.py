@@ -242,4 +242,5 @@ async def test_partner_sees_the_holds_of_its_own_orders_only(house: Any) -> None
     ):
         async with house.database.read(actor) as tx:
             for table in ("reservation", "hold"):
-                assert {row.order_id for row in await tx.rows(f"select order_id from {table}")} == expected
+                rows = await tx.rows(f"select order_id from {table}")  # noqa: S608
+                assert {row.order_id for row in rows} == expected

@@ -38,13 +38,13 @@ async def migrated(service_database: Callable[[Service], Awaitable[Database]]) -
 
 
 @pytest.fixture
-async def database(migrated: Database) -> Database:
+async def database(migrated: Database, vault: Vault) -> Database:
     """The database, emptied, with one signing key."""
     async with migrated.write(OWNER) as tx:
         for table in EVERY_TABLE:
             await tx.execute(f"delete from {table}")  # noqa: S608  from the list above
     async with migrated.write(WORKER) as tx:
-        assert await key.make_due(tx, Vault(settings().secret_key)) == 1
+        assert await key.make_due(tx, vault) == 1
     return migrated
 
 
@@ -53,7 +53,7 @@ def settings() -> ServiceSettings:
 
 
 @pytest.fixture
-async def connect(database: Database) -> AsyncIterator[Connect]:
+async def connect(database: Database, signing: key.Signing) -> AsyncIterator[Connect]:
     """Call it for an HTTP client: without arguments anonymous, else with a token of these scopes and partner."""
     application = app.build(Runtime(settings(), database))
     opened: list[httpx.AsyncClient] = []
@@ -80,8 +80,6 @@ async def connect(database: Database) -> AsyncIterator[Connect]:
         opened.append(client)
         return client
 
-    async with database.read(STAFF) as tx:
-        signing = await key.signing(tx, Vault(settings().secret_key))
     yield make
     for client in opened:
         await client.aclose()
@@ -122,3 +120,27 @@ def make_partner(staff: httpx.AsyncClient) -> Callable[..., Awaitable[UUID]]:
         return UUID(answer.json()["partner_id"])
 
     return make
+
+
+@pytest.fixture
+def vault() -> Vault:
+    return Vault(settings().secret_key)
+
+
+@pytest.fixture
+async def signing(database: Database, vault: Vault) -> key.Signing:
+    """The key that signs good tokens."""
+    async with database.read(STAFF) as tx:
+        return await key.signing(tx, vault)
+
+
+@pytest.fixture
+def ask(connect: Connect) -> Callable[..., Awaitable[httpx.Response]]:
+    """Call it with a client's identifier, its secret and further form members: a request for a token."""
+    anybody = connect()
+
+    async def post(client_id: str, secret: str, **more: str) -> httpx.Response:
+        form = {"grant_type": "client_credentials", "client_id": client_id, "client_secret": secret} | more
+        return await anybody.post("/v1/tokens", data=form)
+
+    return post

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import suppress
 from uuid import uuid4
 
 import pytest
@@ -16,6 +17,13 @@ from channel_kit.testing.events import announcement
 async def pending(database: Database) -> int:
     async with database.read(WORKER) as tx:
         return int(await tx.value("select count(*) from outbox_pending"))
+
+
+async def _announce_and_fail(database: Database) -> None:
+    with suppress(RuntimeError):
+        async with database.write(WORKER) as tx:
+            await outbox.announce(tx, [announcement(uuid4(), 1)])
+            raise RuntimeError
 
 
 async def test_the_stored_text_is_the_event(kit_database: Database) -> None:
@@ -46,10 +54,7 @@ async def test_the_trace_of_the_cause_is_kept(kit_database: Database) -> None:
 
 
 async def test_nothing_stays_of_a_transaction_that_failed(kit_database: Database) -> None:
-    with pytest.raises(RuntimeError):
-        async with kit_database.write(WORKER) as tx:
-            await outbox.announce(tx, [announcement(uuid4(), 1)])
-            raise RuntimeError
+    await _announce_and_fail(kit_database)
     assert await pending(kit_database) == 0
 
 
@@ -84,10 +89,7 @@ async def test_no_service_role_can_change_what_was_announced(kit_database: Datab
 async def test_a_commit_wakes_the_relay_and_a_rollback_does_not(kit_database: Database) -> None:
     woken = asyncio.Event()
     outbox.wake_with(woken)
-    with pytest.raises(RuntimeError):
-        async with kit_database.write(WORKER) as tx:
-            await outbox.announce(tx, [announcement(uuid4(), 1)])
-            raise RuntimeError
+    await _announce_and_fail(kit_database)
     assert not woken.is_set()
     async with kit_database.write(WORKER) as tx:
         await outbox.announce(tx, [announcement(uuid4(), 1)])

@@ -126,6 +126,7 @@ class Database:
                 url.get_secret_value(),
                 pool_size=self.settings.pool_size,
                 max_overflow=0,
+                hide_parameters=True,  # what people send stays out of logs
                 pool_timeout=10,
                 pool_pre_ping=False,  # a dead connection is found by its first statement and retried there
                 connect_args={

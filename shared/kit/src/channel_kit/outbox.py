@@ -5,11 +5,13 @@ The writer has locked its aggregate first, so ids are drawn in commit order insi
 together with an announcement, by one each. The exact text that will be sent is stored.
 """
 
+import asyncio
 import json
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
+from weakref import WeakSet
 
 from pydantic import BaseModel
 
@@ -97,12 +99,15 @@ async def announce(tx: Write, items: Sequence[Announcement]) -> None:
     tx.on_commit(_wake)
 
 
-_wakers: list[Any] = []
+_wakers: WeakSet[asyncio.Event] = WeakSet()
 
 
-def wake_with(waker: Any) -> None:
-    """Registers an `asyncio.Event` of this process that is set after each commit that announced something."""
-    _wakers.append(waker)
+def wake_with(waker: asyncio.Event) -> None:
+    """Registers an event of this process that is set after each commit that announced something.
+
+    The caller keeps it alive; it is forgotten with its owner.
+    """
+    _wakers.add(waker)
 
 
 def _wake() -> None:

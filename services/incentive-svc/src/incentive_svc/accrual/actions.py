@@ -30,7 +30,7 @@ from incentive_svc.reference.actions import PARTNER
 
 SLICES_MAX = 2_000
 """Products in one event; a step that touches more goes out as several, well below the size of an event."""
-PARTNERS_MAX = 50
+PARTNERS_MAX = 20
 """Partners restated in one transaction."""
 
 
@@ -53,7 +53,8 @@ async def accrue(tx: Write, entries: Sequence[tuple[EntryBody, Cause]]) -> None:
     folds = {key: fold for key, fold in folds.items() if any(fold.slices.values())}
     if not folds:
         return
-    cells = await store.lock(tx, [(key, fold.place) for key, fold in folds.items()])
+    await store.make(tx, [(key, fold.place) for key, fold in folds.items()])
+    cells = await store.lock(tx, list(folds))
     steps: list[_Step] = []
     for key, fold in folds.items():
         cell, terms = cells[key], fold.place.terms
@@ -72,12 +73,15 @@ async def restate(tx: Write, limit: int = PARTNERS_MAX) -> int:
     partners = await reference.take(tx, PARTNER, limit)
     if not partners:
         return 0
-    standing = await store.cells_of(tx, partners)
-    book = await _book(tx, partners, [cell.key.plan_id for cell in standing])
-    spans = await _filled_windows(tx, partners, book)
+    standing = {cell.key for cell in await store.cells_of(tx, partners)}
+    book = await _book(tx, partners, [key.plan_id for key in standing])
+    spans = await _windows(tx, partners, book)
+    filled = await basis_store.filled(tx, _spans(spans))
+    # A cell that lost its last entry follows its plan's version too, or later entries would find it outdated for ever.
+    spans = [window for n, window in enumerate(spans) if n in filled or window.key in standing]
     places = {window.key: window.place for window in spans}
-    cells = await store.lock(tx, list(places.items()))
-    cells |= await store.lock_existing(tx, [cell.key for cell in standing if cell.key not in places])
+    await store.make(tx, list(places.items()))
+    cells = await store.lock(tx, sorted(standing | places.keys()))
     target = await _target(tx, spans)
     held = await store.held(tx, [cell.cell_id for cell in cells.values()])
     correlation_id = uuid7()
@@ -107,9 +111,9 @@ async def _book(tx: Write, partner_ids: Sequence[UUID], plan_ids: Sequence[UUID]
     return Book(contracts, await plan_store.active(tx, sorted(codes), plan_ids))
 
 
-async def _filled_windows(tx: Write, partners: Sequence[UUID], book: Book) -> list[Window]:
+async def _windows(tx: Write, partners: Sequence[UUID], book: Book) -> list[Window]:
     months = await basis_store.months(tx, partners)
-    found = [
+    return [
         window
         for partner_id in partners
         for plan in book.plans_of(partner_id)
@@ -117,8 +121,6 @@ async def _filled_windows(tx: Write, partners: Sequence[UUID], book: Book) -> li
             partner_id, book.segments(partner_id, plan.code), plan.active, months.get(partner_id, ())
         )
     ]
-    filled = await basis_store.filled(tx, _spans(found))
-    return [window for position, window in enumerate(found) if position in filled]
 
 
 async def _target(tx: Write, spans: Sequence[Window]) -> dict[CellKey, dict[Product, int]]:

@@ -41,8 +41,8 @@ class Recorded:
     recorded_at: datetime
 
 
-async def lock(tx: Write, wanted: Sequence[tuple[CellKey, Place]]) -> dict[CellKey, Cell]:
-    """The cells of these keys, made where they are missing, locked until the transaction ends."""
+async def make(tx: Write, wanted: Sequence[tuple[CellKey, Place]]) -> None:
+    """Makes empty cells of these keys where there are none; `lock` them next."""
     rows = sorted(wanted, key=lambda item: item[0])
     await tx.execute(
         """
@@ -58,11 +58,10 @@ async def lock(tx: Write, wanted: Sequence[tuple[CellKey, Place]]) -> dict[CellK
         [key.currency for key, _ in rows],
         [place.terms.version for _, place in rows],
     )
-    return await lock_existing(tx, [key for key, _ in rows])
 
 
-async def lock_existing(tx: Write, keys: Sequence[CellKey]) -> dict[CellKey, Cell]:
-    """Those of these cells that exist, locked in the order of their ids."""
+async def lock(tx: Write, keys: Sequence[CellKey]) -> dict[CellKey, Cell]:
+    """Those of these cells that exist, locked in the order of their ids until the transaction ends."""
     rows = await tx.rows(
         f"""
         select {_CELL} from cell c

@@ -81,12 +81,12 @@ def clean_code(text: str) -> str:
 
     ValueError when it is empty, longer than 100 characters or holds control or format characters.
     """
-    return _clean(text, CODE_MAX, ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
+    return _clean(text, CODE_MAX, ("Cc", "Cf", "Cs", "Co", "Zl", "Zp"))
 
 
 def clean_name(text: str) -> str:
     """A name: as `clean_code`, up to 200 characters; joiners inside scripts and emoji are kept."""
-    return _clean(text, NAME_MAX, ("Cc", "Cs", "Cn", "Zl", "Zp"))
+    return _clean(text, NAME_MAX, ("Cc", "Cs", "Zl", "Zp"))
 
 
 def foreign_id(text: str) -> str:
