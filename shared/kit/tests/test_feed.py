@@ -66,7 +66,7 @@ class Stage:
         await asyncio.wait_for(task, 20)
 
     async def close(self) -> None:
-        for task, stopping in self._running:
+        for _, stopping in self._running:
             stopping.set()
         await asyncio.wait_for(
             asyncio.gather(*(task for task, _ in self._running), return_exceptions=True), 30
@@ -88,7 +88,7 @@ class Stage:
 
     async def until(self, what: Callable[[], Awaitable[bool]], seconds: float = 40) -> None:
         async with asyncio.timeout(seconds):
-            while not await what():
+            while not await what():  # noqa: ASYNC110  another process changes it
                 await asyncio.sleep(0.05)
 
     async def until_effects(self, count: int, seconds: float = 40) -> None:
@@ -131,7 +131,7 @@ class Stage:
     def met(self) -> float:
         """How many records this consumer has met, whatever became of them."""
         outcomes = ("applied", "parked", "seen")
-        return sum(telemetry.feed_events.labels(self.consumer, each)._value.get() for each in outcomes)
+        return sum(float(telemetry.feed_events.labels(self.consumer, each)._value.get()) for each in outcomes)
 
 
 @pytest.fixture
@@ -220,8 +220,8 @@ async def test_a_position_that_does_not_fit_loses_and_doubles_nothing(stage: Sta
         await stage.until_handled()
         await stage.stop(task)
     async with stage.database.write(WORKER) as tx:
-        places_ = {(stage.topic.name, n): offset for n in range(PARTITIONS)}
-        await positions.save(tx, stage.consumer, await cluster_id(stage.kafka), places_)
+        misfit = {(stage.topic.name, n): offset for n in range(PARTITIONS)}
+        await positions.save(tx, stage.consumer, await cluster_id(stage.kafka), misfit)
     stage.start()
     await stage.until_handled()
     assert sorted(await stage.effects()) == places(events)
@@ -277,16 +277,16 @@ async def test_an_operator_has_everything_read_again_without_effect(stage: Stage
     await stage.until(read_again)
     await stage.until_handled()
     assert sorted(await stage.effects()) == places(events)
-    async with stage.database.read(WORKER) as tx:
-        assert await positions.to_replay(tx, stage.consumer) == []
+    async with stage.database.read(WORKER) as reading:
+        assert await positions.to_replay(reading, stage.consumer) == []
 
 
 async def test_positions_of_another_cluster_mean_nothing(stage: Stage) -> None:
     events = histories(10, 4)
     await stage.produce(events)
     async with stage.database.write(WORKER) as tx:
-        ends = {(stage.topic.name, n): end for n, end in (await stage.ends()).items()}
-        await positions.save(tx, stage.consumer, "another-cluster", ends)
+        everything = {(stage.topic.name, n): end for n, end in (await stage.ends()).items()}
+        await positions.save(tx, stage.consumer, "another-cluster", everything)
     stage.start()
     await stage.until_handled()
     assert sorted(await stage.effects()) == places(events)
@@ -333,8 +333,8 @@ async def test_a_running_feed_redrives_what_an_operator_asks_for(stage: Stage) -
 
 async def test_lost_connections_are_waited_out_inside_the_poll(stage: Stage, postgres: str) -> None:
     events, cuts = histories(30, 30), 0
-    async with stage.database.read(WORKER) as tx:
-        name = await tx.value("select current_database()")
+    async with stage.database.read(WORKER) as reading:
+        name = await reading.value("select current_database()")
     admin = await asyncpg.connect(postgres)
     cut = """
         select count(pg_terminate_backend(pid)) from pg_stat_activity

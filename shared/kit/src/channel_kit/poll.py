@@ -98,8 +98,8 @@ class Poll:
                 if not await self._apply(database, groups, None, trial):
                     return
             except Exception as error:
-                if _must_wait(error, groups):
-                    raise
+                if _must_wait(error, groups) or trial.failure is not None:
+                    raise  # not even parking it succeeds, so it is not the event's fault
                 log.exception(
                     "feed: an event failed and is parked",
                     consumer=self.consumer,

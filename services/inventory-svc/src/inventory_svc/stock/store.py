@@ -110,7 +110,7 @@ async def record(tx: Write, movements: Sequence[Movement]) -> None:
         select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::numeric[],
                              $7::text[], $8::uuid[], $9::integer[], $10::text[])
         """,
-        [uuid7() for _ in movements],
+        sorted(uuid7() for _ in movements),  # the ids' order is the order in which they are shown
         *(list(column) for column in zip(*movements, strict=True)),
     )
 
