@@ -102,7 +102,7 @@ class Stage:
 
         async def everywhere() -> bool:
             ends = {partition: end for partition, end in (await self.ends()).items() if end}
-            return await self.positions() == ends
+            return ends.items() <= (await self.positions()).items()
 
         await self.until(everywhere)
 

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from decimal import Decimal
 from random import Random
-from typing import Final
+from typing import Final, TypeVar
 
 from qudao.day.catalog import ITEMS, SHOPS, ZONE, Item, Shop, platform_sku
+
+T = TypeVar("T")
 
 STORIES: Final = {
     "shipped": 51,
@@ -224,7 +226,7 @@ def sales(run: Run) -> list[Sale]:
     ]
 
 
-def _shuffled[T](chance: Random, shares: dict[T, int], count: int) -> list[T]:
+def _shuffled(chance: Random, shares: dict[T, int], count: int) -> list[T]:
     whole = sum(shares.values())
     dealt = [each for each, share in shares.items() for _ in range(-(-share * count // whole))]
     chance.shuffle(dealt)
