@@ -201,7 +201,7 @@ async def stock(dbs: Databases) -> AsyncIterator[Finding]:
         "3 stock",
         "no stock was ever below zero, movement by movement",
         """
-        select * from (select sku, location, sum(quantity) over (partition by stock_id order by movement_id) as level
+        select * from (select sku, location, sum(quantity) over (partition by stock_id order by recorded_at, movement_id) as level
                        from movement) running where level < 0
         """,
         "select count(*) from movement",

@@ -46,25 +46,32 @@ async def up(
     data: Path,
     *,
     on_ready: Callable[[Stack], Awaitable[int]] | None = None,
+    after_ready: Callable[[Stack], Awaitable[int]] | None = None,
     console: Console | None = None,
 ) -> int:
     """Start everything in `data`, then stay until Ctrl-C; or run `on_ready` and stop. The exit status.
 
     0 after Ctrl-C on a stack that was up, what `on_ready` returned, 130 when interrupted earlier, 1 when a part
-    could not be started (the reason is printed). A second Ctrl-C kills at once.
+    could not be started (the reason is printed). `after_ready` runs while the stack stays; its result takes the
+    place of the 0. A second Ctrl-C kills at once.
     """
     console = console or Console()
     data = await asyncio.to_thread(data.resolve)
     console.print(f"[bold]Qudao[/] in {data}")
     try:
         with _locked(data):
-            return await _run(data, on_ready, console)
+            return await _run(data, on_ready, after_ready, console)
     except (AlreadyRunning, ChildFailed, MigrationFailed, NoBroker) as failure:
         console.print(Text("Not started. ", style="bold red").append(str(failure), style="default"))
         return 1
 
 
-async def _run(data: Path, on_ready: Callable[[Stack], Awaitable[int]] | None, console: Console) -> int:
+async def _run(
+    data: Path,
+    on_ready: Callable[[Stack], Awaitable[int]] | None,
+    after_ready: Callable[[Stack], Awaitable[int]] | None,
+    console: Console,
+) -> int:
     steps = _Steps(console)
     supervisor = Supervisor(data / "run.json", console)
     async with _interruptible(supervisor) as interrupted:
@@ -74,11 +81,16 @@ async def _run(data: Path, on_ready: Callable[[Stack], Awaitable[int]] | None, c
                 return INTERRUPTED
             stack = starting.result()
             _show(stack, supervisor, console)
+            work = on_ready or after_ready
+            status = 0
+            if work is not None:
+                working = asyncio.ensure_future(work(stack))
+                if not await _unless(interrupted, working):
+                    return INTERRUPTED
+                status = working.result()
             if on_ready is None:
                 await interrupted.wait()
-                return 0
-            working = asyncio.ensure_future(on_ready(stack))
-            return working.result() if await _unless(interrupted, working) else INTERRUPTED
+            return status
         finally:
             with steps.step("stopping"):
                 await supervisor.stop()

@@ -9,7 +9,9 @@ from uuid import UUID
 import pytest
 
 from channel_events.catalog import decode
+from channel_kit.database import WORKER
 from channel_kit.ids import uuid7
+from incentive_svc.feeds import order
 
 MAY = date(2026, 5, 1)
 
@@ -192,6 +194,25 @@ class TestReferenceComesLater:
         assert await desk.accrued(partner) == {MAY: (0, 0)}
         [last] = await desk.rows("select delta_minor, slices::text from accrual order by seq desc limit 1")
         assert last.delta_minor == -100
+
+    @pytest.mark.parametrize("change", ["contract", "plan"])
+    async def test_a_change_waits_for_the_batch_that_read_without_it(
+        self, desk: Any, build: Any, change: str
+    ) -> None:
+        partner = uuid7()
+        version = await desk.plan(build.make_terms(), activate=change == "contract")
+        contract = build.contract_event(partner, "P1")
+        if change == "plan":
+            await desk.contracts(contract)
+        async with desk.database.write(WORKER) as tx:
+            await order.handle(tx, [build.order_event([build.make_entry(partner, 2_000_000)])])
+            late = desk.contracts(contract) if change == "contract" else desk.activate("P1", version)
+            waiting = asyncio.create_task(late)
+            done, _ = await asyncio.wait([waiting], timeout=0.3)
+            assert not done
+        await waiting
+        await desk.drain()
+        assert await desk.accrued(partner) == {MAY: (2_000_000, 100_000)}
 
     async def test_contract_and_entries_at_the_same_moment_always_meet(self, desk: Any, build: Any) -> None:
         await desk.plan(build.make_terms(tiers=build.tiers((0, 100_000))))

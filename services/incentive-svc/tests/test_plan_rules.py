@@ -85,9 +85,20 @@ class TestActivation:
         second = build.make_terms(version=2, valid_from=date(2026, 4, 1))
         assert activation([first], second) == Activation((), ())
 
-    def test_a_dated_version_is_not_cut_in_silence(self, build: Any) -> None:
+    def test_a_dated_version_is_cut_by_one_that_runs_longer(self, build: Any) -> None:
         first = build.make_terms(valid_to=date(2026, 6, 1))
-        refusal = activation([first], build.make_terms(version=2, valid_from=date(2026, 4, 1)))
+        second = build.make_terms(version=2, valid_from=date(2026, 4, 1))
+        assert activation([first], second) == Activation(((1, date(2026, 4, 1)),), ())
+
+    def test_a_correction_reaches_into_a_version_that_was_cut(self, build: Any) -> None:
+        first = build.make_terms(valid_to=date(2026, 3, 1))
+        second = build.make_terms(version=2, valid_from=date(2026, 3, 1))
+        third = build.make_terms(version=3, valid_from=date(2026, 2, 1))
+        assert activation([first, second], third) == Activation(((1, date(2026, 2, 1)),), (2,))
+
+    def test_no_days_are_left_without_terms(self, build: Any) -> None:
+        first = build.make_terms(valid_to=date(2026, 6, 1))
+        refusal = activation([first], build.make_terms(version=2, valid_to=date(2026, 5, 1)))
         assert isinstance(refusal, Refusal)
         assert refusal.code == "plan-versions-overlap"
 

@@ -44,9 +44,11 @@ TOTALS = OrderTotals(
 
 
 @pytest.fixture
-async def database(service_database: Callable[[Any], Awaitable[Database]]) -> Database:
-    """A fresh database of this service."""
-    return await service_database(SERVICE)
+async def database(service_database: Callable[[Any], Awaitable[Database]]) -> AsyncIterator[Database]:
+    """A fresh database of this service; its connections end with the test."""
+    fresh = await service_database(SERVICE)
+    yield fresh
+    await fresh.close()
 
 
 def snapshot(
@@ -81,6 +83,12 @@ def snapshot(
         "totals": TOTALS,
     }
     return OrderSnapshot(order_id=order_id, payment=payment, lines=tuple(rows), **{**usual, **facts})
+
+
+@pytest.fixture(scope="session")
+def snapshot_of() -> Callable[..., OrderSnapshot]:
+    """`snapshot`, for tests of pure rules."""
+    return snapshot
 
 
 def event(order: OrderSnapshot, version: int = 1) -> Event[OrderBody]:

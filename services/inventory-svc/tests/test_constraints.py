@@ -12,15 +12,22 @@ CHECK, FORBIDDEN, UNIQUE = "23514", "42501", "23505"
 
 
 async def refused(house: Any, sql: str, actor: Actor = WORKER) -> str | None:
+    """The SQLSTATE a statement is refused with; fails when it is not refused."""
     with pytest.raises(DBAPIError) as caught:
         async with house.database.write(actor) as tx:
             await tx.execute(sql)
     return sqlstate(caught.value)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
+async def promised(house: Any) -> None:
+    await house.register("A")
+    await house.receive("A", 2)
+    await house.apply(house.order(uuid4(), [{"sku": "A", "ordered": 2}]))
+
+
+async def test_stock_that_is_promised_twice_is_refused(house: Any) -> None:
+    await promised(house)
+    for change in (
         "reserved = reserved + 1",
         "allocated = on_hand + 1, reserved = 0",
         "on_hand = 1",
@@ -28,53 +35,40 @@ async def refused(house: Any, sql: str, actor: Actor = WORKER) -> str | None:
         "on_hand = -1, reserved = 0, allocated = 0",
         "reserved = -1",
         "safety = -0.5",
-    ],
-)
-async def test_stock_that_is_promised_twice_is_refused(house: Any, change: str) -> None:
-    await house.register("A")
-    await house.receive("A", 2)
-    await house.apply(house.order(uuid4(), [{"sku": "A", "ordered": 2}]))
-    assert await refused(house, f"update stock set {change}") == CHECK  # noqa: S608
+    ):
+        assert await refused(house, f"update stock set {change}") == CHECK, change  # noqa: S608
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
+async def test_hold_that_does_not_add_up_is_refused(house: Any) -> None:
+    await promised(house)
+    for change in (
         "held = held + 1",
         "committed = 1",
         "issued = 1, committed = committed - 1",
-        "short = -1, committed = committed + 1",
+        "short = -1, committed = committed + 3",
         "demanded = demanded + 1",
         "committed = 0, held = 2",
         "sku = null",
-    ],
-)
-async def test_hold_that_does_not_add_up_is_refused(house: Any, change: str) -> None:
-    await house.register("A")
-    await house.receive("A", 2)
-    await house.apply(house.order(uuid4(), [{"sku": "A", "ordered": 2}]))
-    assert await refused(house, f"update hold set {change}") == CHECK  # noqa: S608
+    ):
+        assert await refused(house, f"update hold set {change}") == CHECK, change  # noqa: S608
 
 
-@pytest.mark.parametrize("actor", [WORKER, STAFF])
-@pytest.mark.parametrize(
-    "sql", ["update movement set quantity = 1", "delete from movement", "update outbox set type = 'x'"]
-)
-async def test_movements_and_announcements_are_only_ever_added(house: Any, actor: Actor, sql: str) -> None:
-    assert await refused(house, sql, actor) == FORBIDDEN
+async def test_movements_and_announcements_are_only_ever_added(house: Any) -> None:
+    for actor in (WORKER, STAFF):
+        for sql in (
+            "update movement set quantity = 1",
+            "delete from movement",
+            "update outbox set type = 'x'",
+        ):
+            assert await refused(house, sql, actor) == FORBIDDEN, sql
 
 
-@pytest.mark.parametrize(
-    "table", ["stock", "movement", "item", "listing", "location", "shop_location", "discrepancy", "refill"]
-)
-async def test_partner_has_no_rights_beyond_its_reservations(house: Any, table: str) -> None:
-    sql = f"delete from {table}"  # noqa: S608
-    assert await refused(house, sql, Actor.partner(uuid4())) == FORBIDDEN
-
-
-@pytest.mark.parametrize("table", ["reservation", "hold"])
-async def test_partner_cannot_write_reservations_itself(house: Any, table: str) -> None:
-    assert await refused(house, f"delete from {table}", Actor.partner(uuid4())) == FORBIDDEN  # noqa: S608
+async def test_partner_cannot_write_anything(house: Any) -> None:
+    tables = ("stock", "movement", "item", "listing", "location", "shop_location", "discrepancy", "refill")
+    for table in (*tables, "reservation", "hold"):
+        assert await refused(house, f"delete from {table}", Actor.partner(uuid4())) == FORBIDDEN  # noqa: S608
+    for table in tables:
+        assert await refused(house, f"select * from {table}", Actor.partner(uuid4())) == FORBIDDEN  # noqa: S608
 
 
 async def test_every_table_with_a_partner_forces_row_level_security(house: Any) -> None:

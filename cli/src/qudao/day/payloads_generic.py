@@ -40,7 +40,8 @@ def letters(sale: Sale) -> list[Letter]:
     for state in sale.states():
         step = state.steps[-1]
         if step.what == "deleted":
-            found.append(_letter(sale, _DELETED, {"order_id": order_id(sale), **_version(state)}, step.at, "deletion"))
+            # It says no version: the moment we receive it counts.
+            found.append(_letter(sale, _DELETED, {"order_id": order_id(sale)}, step.at, "deletion"))
             continue
         if step.back:
             found.append(_letter(sale, _REFUND, _refund(sale, step.back), step.at, "refund"))

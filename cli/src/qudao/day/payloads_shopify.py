@@ -135,7 +135,15 @@ def _shipping(sale: Sale) -> list[dict[str, Any]]:
     if not sale.freight_minor:
         return []
     price = money(sale.freight_minor)
-    return [{"id": _number(sale) + 1, "title": "顺丰快递", "price": price, "discounted_price": price, "tax_lines": []}]
+    return [
+        {
+            "id": _number(sale) + 1,
+            "title": "顺丰快递",
+            "price": price,
+            "discounted_price": price,
+            "tax_lines": [],
+        }
+    ]
 
 
 def _fulfillment(sale: Sale, at: int, step: Step) -> dict[str, Any]:
@@ -156,7 +164,10 @@ def _refund(sale: Sale, back: Back, state: State) -> dict[str, Any]:
     """The refund resource, the same by itself and inside the order."""
     shipped = bool(state.shipments)
     explained = sum(part.amount_minor for part in back.lines) + back.freight_minor
-    adjustments = [("shipping_refund", -back.freight_minor), ("refund_discrepancy", explained - back.amount_minor)]
+    adjustments = [
+        ("shipping_refund", -back.freight_minor),
+        ("refund_discrepancy", explained - back.amount_minor),
+    ]
     return {
         "id": back.refund_id,
         "order_id": _number(sale),
@@ -169,7 +180,9 @@ def _refund(sale: Sale, back: Back, state: State) -> dict[str, Any]:
                 "line_item_id": sale.lines[part.index].line_id,
                 "quantity": int(part.quantity),
                 "subtotal": money(part.amount_minor),
-                "total_tax": money(sale.lines[part.index].tax_minor * part.amount_minor // _net(sale, part.index)),
+                "total_tax": money(
+                    sale.lines[part.index].tax_minor * part.amount_minor // _net(sale, part.index)
+                ),
                 "restock_type": _restock(shipped, part.restocked),
             }
             for part in back.lines

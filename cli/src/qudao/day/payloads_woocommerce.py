@@ -7,6 +7,7 @@ Pure. Times are GMT without a zone, line prices are JSON numbers beside exact st
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from hashlib import md5
+from html import unescape
 from typing import Any
 
 from qudao.day.letters import Letter, body, digest
@@ -21,12 +22,12 @@ def order_id(sale: Sale) -> str:
 
 
 def headers(topic: str, message_id: str, signed: bytes, secret: str, at: datetime) -> dict[str, str]:
-    """The headers of one delivery; the signature is over `signed`."""
+    """The headers of one delivery; the signature is over `signed`, with what the secret's entities mean."""
     return {
         "content-type": "application/json",
         "x-wc-webhook-topic": topic,
         "x-wc-webhook-delivery-id": message_id,
-        "x-wc-webhook-signature": digest(secret.encode(), signed),
+        "x-wc-webhook-signature": digest(unescape(secret).encode(), signed),
         "x-wc-webhook-source": "https://shop.leafway.example/",
     }
 
@@ -88,7 +89,8 @@ def order(state: State) -> dict[str, Any]:
         else [],
         "fee_lines": [],
         "refunds": [
-            {"id": back.refund_id, "reason": back.note, "total": money(-back.amount_minor)} for back in state.backs
+            {"id": back.refund_id, "reason": back.note, "total": money(-back.amount_minor)}
+            for back in state.backs
         ],
         "meta_data": [{"id": 1, "key": "_gift_note", "value": "with love 赠"}],
     }

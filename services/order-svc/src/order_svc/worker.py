@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Sequence
 
 from channel_events import topics
-from channel_kit import reference
 from channel_kit.database import WORKER, Write
 from channel_kit.feed import Feed
 from channel_kit.jobs import Job
@@ -12,11 +11,11 @@ from channel_kit.service import Loop, Runtime
 from channel_kit.upkeep import standard_loops
 from order_svc.block.actions import seal_next
 from order_svc.feeds import inventory, partner
-from order_svc.intake.actions import drain
-from order_svc.order.actions import derive_again
-from order_svc.reference.actions import ORDER
+from order_svc.intake.actions import drain, refresh_gauges
+from order_svc.order.actions import derive_marked
 
 REDERIVE_MAX = 200
+GAUGE_SECONDS = 5.0
 
 
 def drain_wake(runtime: Runtime) -> asyncio.Event:
@@ -30,9 +29,11 @@ def build(runtime: Runtime) -> Sequence[Loop]:
     database, settings = runtime.database, runtime.settings
 
     async def rederive(tx: Write) -> int:
-        taken = await reference.take(tx, ORDER, REDERIVE_MAX)
-        await derive_again(tx, taken)
-        return len(taken)
+        return await derive_marked(tx, REDERIVE_MAX)
+
+    async def gauges() -> int:
+        await refresh_gauges(database)
+        return 0
 
     return standard_loops(
         runtime,
@@ -58,6 +59,7 @@ def build(runtime: Runtime) -> Sequence[Loop]:
                 lambda: database.transact(WORKER, rederive),
                 idle_seconds=settings.poll_seconds_max,
             ),
+            Job("delivery-gauges", gauges, idle_seconds=GAUGE_SECONDS),
             Job("sealer", lambda: database.transact(WORKER, seal_next), idle_seconds=1.0),
         ],
     )

@@ -190,7 +190,7 @@ async def activate(
 ) -> PlanView:
     """Put a version in force; cells of its periods are restated soon after. Doing it again changes nothing.
 
-    Takes If-Match with the plan's ETag. An open version that began earlier ends where this one begins.
+    Takes If-Match with the plan's ETag. Versions it overlaps end where it begins, or are replaced.
     """
     seen = if_match(request)
 

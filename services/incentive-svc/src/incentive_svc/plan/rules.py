@@ -132,9 +132,9 @@ def off_boundary(terms: Terms) -> list[Fault]:
 def activation(active: Sequence[Terms], candidate: Terms) -> Activation | Refusal:
     """How the candidate joins the active versions of its plan.
 
-    An open version that began earlier ends where an open candidate begins. A version that begins on the same day or
-    later and lies wholly inside the candidate's days is replaced. Any other overlap is refused, since it would leave
-    days without terms in silence; so is another calendar or currency, by which the plan's cells are cut.
+    It must run at least as long as every version it overlaps, so that no day is left without terms in silence: one
+    that began earlier ends where the candidate begins, one that begins on the same day or later is replaced. Another
+    calendar or currency is refused, since the plan's cells are cut by them.
     """
     cut: list[tuple[int, date]] = []
     replaced: list[int] = []
@@ -147,16 +147,16 @@ def activation(active: Sequence[Terms], candidate: Terms) -> Activation | Refusa
             )
         if not _overlap(other, candidate):
             continue
-        if other.valid_from < candidate.valid_from and other.valid_to is None and candidate.valid_to is None:
-            cut.append((other.version, candidate.valid_from))
-        elif other.valid_from >= candidate.valid_from and _ends_within(other, candidate):
-            replaced.append(other.version)
-        else:
+        if not _ends_within(other, candidate):
             return Refusal(
                 "plan-versions-overlap",
-                f"Version {other.version} is in force from {other.valid_from} to {other.valid_to or 'open'}; "
-                "choose days that begin after it or cover it wholly.",
+                f"Version {other.version} is in force from {other.valid_from} to {other.valid_to or 'further notice'} "
+                "and would be left without its last days; let the new version run as long.",
             )
+        if other.valid_from < candidate.valid_from:
+            cut.append((other.version, candidate.valid_from))
+        else:
+            replaced.append(other.version)
     return Activation(tuple(cut), tuple(replaced))
 
 

@@ -1,0 +1,1 @@
+"""Reactions to the events of other services, one file per family."""

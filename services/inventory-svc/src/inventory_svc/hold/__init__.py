@@ -1,0 +1,1 @@
+"""Holds: what each order line was promised, got, lacks or lost."""

@@ -1,0 +1,1 @@
+"""Listings: what a platform's SKU means to us."""

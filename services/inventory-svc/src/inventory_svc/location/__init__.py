@@ -1,0 +1,1 @@
+"""Locations, and which of them serves a shop."""

@@ -1,0 +1,1 @@
+"""Reservations: stock that other systems hold for a time."""

@@ -1,0 +1,1 @@
+"""Stock rows and the movements that make them."""

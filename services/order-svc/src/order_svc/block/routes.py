@@ -60,10 +60,9 @@ async def block(
         if found is None:
             raise UnknownBlock
         before = await store.one(tx, block_no - 1)
-        hashes = [entry(row).entry_hash for row in await store.members(tx, block_no)]
+        rows = await store.members(tx, block_no)
+    hashes = [entry(row).entry_hash for row in rows]
     prev_hash = before.hash if before else GENESIS
     root, digest = seal(block_no, prev_hash, found.sealed_at, hashes) if hashes else ("", "")
-    return VerifiedBlock(
-        **found._asdict(),
-        verified=(found.prev_hash, found.merkle_root, found.hash) == (prev_hash, root, digest),
-    )
+    stated = (found.prev_hash, found.merkle_root, found.hash, [row.entry_hash for row in rows])
+    return VerifiedBlock(**found._asdict(), verified=stated == (prev_hash, root, digest, hashes))

@@ -10,6 +10,8 @@ from sqlalchemy import Row
 from channel_kit.database import Read, Write
 from order_svc.ledger.store import COLUMNS
 
+SEALER_LOCK = 818
+
 
 class Block(NamedTuple):
     """A sealed block; `hash` chains it to the one before."""
@@ -20,6 +22,21 @@ class Block(NamedTuple):
     hash: str
     entries: int
     sealed_at: datetime
+
+
+async def become_sealer(tx: Write) -> datetime | None:
+    """The database's time, for the one sealer there is until this transaction ends; None for any other."""
+    at: datetime | None = await tx.value(
+        "select case when pg_try_advisory_xact_lock($1) then clock_timestamp() end", SEALER_LOCK
+    )
+    return at
+
+
+async def sealed_until_now(tx: Read) -> datetime:
+    """Waits until nobody is sealing; the database's time then. Every block to come is sealed after it."""
+    await tx.rows("select pg_advisory_xact_lock_shared($1)", SEALER_LOCK)
+    at: datetime = await tx.value("select clock_timestamp()")
+    return at
 
 
 async def last_block(tx: Read) -> Block | None:

@@ -1,5 +1,6 @@
 """Connecting a shop and rotating its secret; and finding the connection of a delivery, fast."""
 
+import re
 import time
 from dataclasses import replace
 from datetime import datetime
@@ -11,6 +12,7 @@ from channel_kit.vault import Vault
 from order_svc.connection import store
 from order_svc.connection.rules import (
     GRACE,
+    SLUG,
     Connection,
     ConnectionExists,
     Secret,
@@ -21,6 +23,7 @@ from order_svc.connection.rules import (
 
 FRESH_SECONDS = 2.0
 KNOWN_MAX = 10_000
+_SLUG = re.compile(SLUG)
 
 
 async def connect(
@@ -45,11 +48,13 @@ async def rotate(
         raise UnknownConnection
     text = secret or fresh_secret(platform)
     check_secret(platform, text)
-    await store.expire_secrets(tx, connection.connection_id, grace_until or now() + GRACE)
-    fresh = Secret(uuid7(), text)
+    until = grace_until or now() + GRACE
+    await store.expire_secrets(tx, connection.connection_id, until)
+    fresh, at = Secret(uuid7(), text), now()
     await store.add_secret(tx, vault, connection.connection_id, fresh)
     revision = await store.touch(tx, connection.connection_id)
-    return replace(connection, revision=revision, secrets=(fresh, *connection.secrets))
+    live = (each for each in connection.secrets if until > at and each.live(at))
+    return replace(connection, revision=revision, secrets=(fresh, *live))
 
 
 class Connections:
@@ -59,10 +64,13 @@ class Connections:
         self._database, self._vault = database, vault
         self._known: dict[tuple[str, str], tuple[float, Connection | None]] = {}
 
-    async def get(self, platform: str, slug: str) -> Connection | None:
+    async def get(self, platform: str, slug: str, *, seconds: float = FRESH_SECONDS) -> Connection | None:
+        """The connection, at most `seconds` old; None where there is none."""
+        if not _SLUG.fullmatch(slug):  # anybody may ask, with anything that a path can hold
+            return None
         key, at = (platform, slug), time.monotonic()
         found = self._known.get(key)
-        if found is not None and at - found[0] < FRESH_SECONDS:
+        if found is not None and at - found[0] < seconds:
             return found[1]
         async with self._database.read(STAFF) as tx:
             connection = await store.by_slug(tx, self._vault, platform, slug)

@@ -8,12 +8,13 @@ from uuid import UUID
 from fastapi import Request
 from pydantic import AfterValidator, Field
 
+from channel_kit.admin import record
 from channel_kit.auth import Caller, scope
 from channel_kit.clock import now
 from channel_kit.http import Body, Router, View, database, json_body
 from channel_kit.pagination import Cursor, Page
 from order_svc.connection import actions, store
-from order_svc.connection.rules import Connection
+from order_svc.connection.rules import SLUG, Connection
 from order_svc.platforms import PLATFORMS
 
 router = Router(tags=["connections"])
@@ -26,7 +27,7 @@ def _known(platform: str) -> str:
 
 
 PlatformName = Annotated[str, Field(max_length=40), AfterValidator(_known)]
-Slug = Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$")]
+Slug = Annotated[str, Field(pattern=SLUG)]
 ShopId = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f]+$")]
 
 
@@ -87,6 +88,7 @@ async def connect(
         connection = await actions.connect(
             tx, request.app.state.vault, command.platform, command.shop_id, command.slug, command.secret
         )
+        await record(tx, caller, "connect", platform=command.platform, slug=command.slug)
     request.app.state.connections.forget(command.platform, command.slug)
     return _connected(connection)
 
@@ -103,6 +105,9 @@ async def rotate(
     until = now() + timedelta(seconds=command.grace_seconds)
     async with database(request).write(caller.actor) as tx:
         connection = await actions.rotate(tx, request.app.state.vault, platform, slug, command.secret, until)
+        await record(
+            tx, caller, "rotate-secret", platform=platform, slug=slug, grace_seconds=command.grace_seconds
+        )
     request.app.state.connections.forget(platform, slug)
     return _connected(connection)
 

@@ -13,6 +13,7 @@ from uuid import UUID
 from channel_kit.problems import Conflict, NotFound, Unprocessable
 
 GRACE = timedelta(hours=24)
+SLUG = r"^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$"
 
 
 class UnknownConnection(NotFound):

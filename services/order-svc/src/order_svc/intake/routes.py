@@ -17,6 +17,7 @@ from fastapi import Request
 from prometheus_client import Counter
 
 from channel_kit import problems, telemetry
+from channel_kit.admin import record
 from channel_kit.auth import Caller, scope
 from channel_kit.clock import now
 from channel_kit.gather import Gather
@@ -26,7 +27,7 @@ from channel_kit.pagination import Cursor, Page
 from channel_kit.problems import BadRequest, MethodNotAllowed, RequestTimeout, Unavailable
 from channel_kit.service import ASGI
 from order_svc.connection.actions import Connections
-from order_svc.connection.rules import UnknownConnection
+from order_svc.connection.rules import Connection, Secret, UnknownConnection
 from order_svc.intake import actions, store
 from order_svc.intake.rules import (
     BODY_BYTES_MAX,
@@ -37,12 +38,13 @@ from order_svc.intake.rules import (
 )
 from order_svc.intake.store import Incoming
 from order_svc.platforms import PLATFORMS
-from order_svc.platforms.contract import Answer, BadSignature
+from order_svc.platforms.contract import Answer, BadSignature, Platform
 
 router = Router(tags=["deliveries"])
 
 PREFIX: Final = "/webhooks/"
 BODY_SECONDS_MAX: Final = 10
+RENEW_SECONDS: Final = 0.1
 HEADERS_KEPT: Final = ("content-type", "user-agent", "webhook-", "svix-", "x-shopify-", "shopify-", "x-wc-")
 SIGNATURES: Final = ("hmac", "signature")
 
@@ -56,8 +58,15 @@ received = Counter(
 class Webhooks:
     """The function in front: answers `/webhooks/…` itself and passes everything else on."""
 
-    def __init__(self, app: ASGI, connections: Connections, gather: Gather[Incoming, bool]) -> None:
+    def __init__(
+        self,
+        app: ASGI,
+        connections: Connections,
+        gather: Gather[Incoming, bool],
+        body_seconds: float = BODY_SECONDS_MAX,
+    ) -> None:
         self._app, self._connections, self._gather = app, connections, gather
+        self._body_seconds = body_seconds
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http" or not scope["path"].startswith(PREFIX):
@@ -78,22 +87,24 @@ class Webhooks:
     async def _deliver(self, scope: Any, receive: Any, platform: str, slug: str) -> tuple[Answer, str]:
         if scope["method"] != "POST":
             raise MethodNotAllowed(headers={"allow": "POST"})
-        raw = await _read(receive)
         adapter = PLATFORMS.get(platform)
         connection = await self._connections.get(platform, slug) if adapter else None
         if adapter is None or connection is None:
             raise UnknownConnection
-        headers = _headers(scope["headers"])
+        raw, headers = await _read(receive, self._body_seconds), _headers(scope["headers"])
         if hello := adapter.handshake(raw, headers):
             return hello, "handshake"
         if connection.state != "active":
             raise Unavailable("This connection is paused.")
         at = now()
-        secrets = [secret for secret in connection.secrets if secret.live(at)]
         try:
-            matched = adapter.verify(raw, headers, [secret.text for secret in secrets], at)
-        except BadSignature as error:
-            raise SignatureRefused(error.detail, reason=error.code) from None
+            secret = _signer(adapter, connection, raw, headers, at)
+        except SignatureRefused:
+            # Another process may have rotated the secret a moment ago, and senders give up after a few refusals.
+            renewed = await self._connections.get(platform, slug, seconds=RENEW_SECONDS)
+            if renewed is None or renewed is connection:
+                raise
+            secret = _signer(adapter, renewed, raw, headers, at)
         message = adapter.describe(raw, headers)
         digest = hashlib.sha256(raw).digest()
         delivery_id = uuid7()
@@ -109,19 +120,30 @@ class Webhooks:
             digest,
             raw,
             _evidence(headers),
-            secrets[matched].secret_id,
+            secret.secret_id,
             at,
         )
         fresh = await self._gather.submit(incoming, len(raw))
         return adapter.accepted(), "stored" if fresh else "repeated"
 
 
-async def _read(receive: Any) -> bytes:
+def _signer(
+    adapter: Platform, connection: Connection, raw: bytes, headers: Mapping[str, str], at: datetime
+) -> Secret:
+    """The live secret that signed `raw`. Raises SignatureRefused."""
+    secrets = [secret for secret in connection.secrets if secret.live(at)]
+    try:
+        return secrets[adapter.verify(raw, headers, [secret.text for secret in secrets], at)]
+    except BadSignature as error:
+        raise SignatureRefused(error.detail, reason=error.code) from None
+
+
+async def _read(receive: Any, seconds: float) -> bytes:
     """The raw body, counted while it arrives."""
     chunks: list[bytes] = []
     size = 0
     try:
-        async with asyncio.timeout(BODY_SECONDS_MAX):
+        async with asyncio.timeout(seconds):
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
@@ -134,7 +156,7 @@ async def _read(receive: Any) -> bytes:
                 if not message.get("more_body", False):
                     return b"".join(chunks)
     except TimeoutError:
-        raise RequestTimeout(f"A delivery must arrive within {BODY_SECONDS_MAX} seconds.") from None
+        raise RequestTimeout(f"A delivery must arrive within {seconds:g} seconds.") from None
 
 
 def _headers(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
@@ -149,11 +171,11 @@ def _headers(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
 def _evidence(headers: Mapping[str, str]) -> str:
     """What is worth keeping of the headers: ids and topics, never the signature itself."""
     kept = {
-        name: value[:500]
+        name: value[:500].replace("\x00", "")
         for name, value in headers.items()
         if name.startswith(HEADERS_KEPT) and not any(word in name for word in SIGNATURES)
     }
-    return json.dumps({**kept, **telemetry.trace_headers()}).replace("\\u0000", "")
+    return json.dumps({**kept, **telemetry.trace_headers()})
 
 
 async def _send(send: Any, answer: Answer) -> None:
@@ -228,9 +250,7 @@ class CountsView(View):
 
 
 @router.get("/v1/deliveries/counts")
-async def counts(
-    caller: Annotated[Caller, scope("orders:read", staff=True)], request: Request
-) -> CountsView:
+async def counts(caller: Annotated[Caller, scope("orders:read", staff=True)], request: Request) -> CountsView:
     async with database(request).read(caller.actor) as tx:
         return CountsView(**await store.counts(tx))
 
@@ -268,4 +288,5 @@ async def reprocess(
         requeued = await actions.reprocess(tx, chosen)
         if command.delivery_ids is not None and len(requeued) < len(set(chosen)):
             raise NotQuarantined
+        await record(tx, caller, "reprocess", reason=command.reason, deliveries=len(requeued))
     return ReprocessView(requeued=len(requeued))

@@ -42,14 +42,11 @@ async def record(tx: Write, incoming: Sequence[Incoming]) -> set[UUID]:
           insert into delivery_key (platform, shop_id, dedupe_key, body_key, delivery_id)
           select platform, shop_id, dedupe_key, body_key, delivery_id from t
           order by dedupe_key, body_key, shop_id, platform
-          on conflict do nothing returning delivery_id, platform, shop_id, dedupe_key)
+          on conflict do nothing returning delivery_id)
         insert into delivery (delivery_id, platform, shop_id, topic, message_id, dedupe_key, body_sha256, body, headers,
-          secret_id, id_reused, received_at)
+          secret_id, received_at)
         select t.delivery_id, t.platform, t.shop_id, t.topic, t.message_id, t.dedupe_key, t.body_sha256, t.body,
-          t.headers::json, t.secret_id,
-          exists (select from delivery_key k where k.dedupe_key = t.dedupe_key and k.shop_id = t.shop_id
-                    and k.platform = t.platform and k.delivery_id <> t.delivery_id),
-          t.received_at
+          t.headers::json, t.secret_id, t.received_at
         from fresh join t using (delivery_id)
         returning delivery_id
         """,
@@ -63,9 +60,12 @@ async def seen(tx: Write, connections: Mapping[tuple[str, str], datetime]) -> No
     keys = sorted(connections)
     await tx.execute(
         """
-        update connection c set last_delivery_at = greatest(c.last_delivery_at, t.at)
-        from unnest($1::text[], $2::text[], $3::timestamptz[]) t(platform, shop_id, at)
-        where c.platform = t.platform and c.shop_id = t.shop_id
+        with locked as (
+          select c.connection_id, t.at from connection c
+          join unnest($1::text[], $2::text[], $3::timestamptz[]) t(platform, shop_id, at) using (platform, shop_id)
+          order by c.connection_id for update of c)
+        update connection c set last_delivery_at = greatest(c.last_delivery_at, locked.at)
+        from locked where c.connection_id = locked.connection_id
         """,
         [platform for platform, _ in keys],
         [shop_id for _, shop_id in keys],
@@ -73,21 +73,36 @@ async def seen(tx: Write, connections: Mapping[tuple[str, str], datetime]) -> No
     )
 
 
-async def claim(tx: Write, limit: int) -> list[Delivery]:
-    """The oldest deliveries that nobody works on; locked until the transaction ends."""
+async def claim(tx: Write, limit: int, bytes_max: int) -> list[Delivery]:
+    """The oldest deliveries that nobody works on, up to about `bytes_max` of bodies; locked until the end.
+
+    Whether a signed id came with another body as well is asked here, where both are committed: senders may meet
+    in one batch or in two processes at once.
+    """
     rows = await tx.rows(
         """
-        select delivery_id, platform, shop_id, topic, body, received_at, id_reused from delivery
-        where status = 'new' order by received_at, delivery_id limit $1 for update skip locked
+        with oldest as (
+          select delivery_id, received_at, octet_length(body) as size from delivery
+          where status = 'new' order by received_at, delivery_id limit $1 for update skip locked),
+        chosen as (
+          select delivery_id, sum(size) over (order by received_at, delivery_id) - size as bytes_before from oldest)
+        select d.delivery_id, d.platform, d.shop_id, d.topic, d.body, d.received_at,
+          exists (select from delivery_key k where k.dedupe_key = d.dedupe_key and k.shop_id = d.shop_id
+                    and k.platform = d.platform and k.delivery_id <> d.delivery_id) as id_reused
+        from chosen join delivery d using (delivery_id)
+        where chosen.bytes_before < $2 order by d.received_at, d.delivery_id
         """,
         limit,
+        bytes_max,
     )
-    return [
-        Delivery(
-            row.delivery_id, row.platform, row.shop_id, row.topic, bytes(row.body), row.received_at, row.id_reused
-        )
-        for row in rows
-    ]
+    return [Delivery(**{**row._mapping, "body": bytes(row.body)}) for row in rows]
+
+
+async def mark_reused(tx: Write, delivery_ids: Sequence[UUID]) -> None:
+    """Notes that the signed ids of these deliveries came with another body too."""
+    await tx.execute(
+        "update delivery set id_reused = true where delivery_id = any($1::uuid[])", list(delivery_ids)
+    )
 
 
 class Settled(NamedTuple):
@@ -175,3 +190,14 @@ async def counts(tx: Read) -> dict[str, int]:
         """
     )
     return {"new": row.new, "quarantined": row.quarantined} if row else {}
+
+
+async def backlog_seconds(tx: Read) -> float:
+    """How long the oldest delivery has waited for the drain."""
+    return float(
+        await tx.value(
+            """
+            select coalesce(extract(epoch from clock_timestamp() - min(received_at)), 0) from delivery where status = 'new'
+            """
+        )
+    )

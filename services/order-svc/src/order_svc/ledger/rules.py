@@ -1,36 +1,33 @@
 """Which entries an order should have, and how the ledger gets there.
 
-`wanted` is a pure function of the greatest document, the refunds and the attribution: nothing is carried over
-from an earlier state, so every permutation of the same deliveries ends in the same live entries. `post` compares
-the live entries with the wanted ones, reverses what differs and appends what is new; what did not change stays.
-Amounts are split here, once; everything else is arithmetic on integers.
+`Book` is a pure function of the greatest document, the refunds and the attribution: nothing is carried over from
+an earlier state, so every permutation of the same deliveries ends in the same live entries. `post` compares the
+live entries with those, reverses what differs and appends what is new; what did not change stays. Amounts are
+split here, once. No line is ever taken below zero: what facts say beyond that belongs to no line and stands on
+an adjustment of its own.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
+from typing import NamedTuple
 from uuid import UUID
 
-from order_svc.ledger.values import (
-    ORIGIN_KIND,
-    Entry,
-    Wanted,
-    minus,
-    negated,
-    portion,
-    scaled,
-    split,
-)
+from channel_kit.money import share
+from order_svc.ledger.values import ORIGIN_KIND, Entry, Wanted, minus, negated, scaled, split
 from order_svc.order.values import ZERO, Components, Line, OrderDocument, Refund, RefundLine
 
 REMAINDER_LINE = 0
-"""The line number of amounts that belong to no line of the document (a refund's discrepancy)."""
+"""The line number of amounts that belong to no line of the document."""
+
+_GOODS = ("product", "gift_card")
+_SETTLED = ("paid", "partially_refunded", "refunded")
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Everything the entries of one order depend on."""
+    """Everything the entries of one order depend on; all refunds are in the document's currency."""
 
     document: OrderDocument
     refunds: tuple[Refund, ...] = ()
@@ -45,19 +42,50 @@ class Facts:
 
 
 @dataclass(slots=True)
+class _Purse:
+    """What of a line still stands on one axis while refunds are taken off it."""
+
+    money: Components
+    units: Decimal
+
+    @property
+    def worth(self) -> int:
+        """What a refund of this very line may still take."""
+        return max(0, self.money.net_minor)
+
+    def take(self, value: int, units: Decimal = ZERO, part: RefundLine | None = None) -> Components:
+        """Takes out `value`, at most what it is worth; by units where it is worth nothing (given away, say)."""
+        if self.money.net_minor:
+            taken = _named(self.money, value, part)
+        else:
+            taken = scaled(self.money, min(units, self.units), self.units)
+        self.money = minus(self.money, taken)
+        self.units -= min(units, self.units)
+        return taken
+
+
+@dataclass(slots=True)
 class _Running:
-    """One line while its refunds are taken off in order of time."""
+    """One line while what undoes it is taken off."""
 
     number: int
     line: Line
-    cancelled: Decimal
-    cancelled_by_edit: Decimal
-    refund_room: Decimal  # units a refund may still find cancelled rather than returned
-    cancel_value: int  # money of cancelled units that no refund has paid back yet
-    left: int  # net value still standing: ordered − cancelled − returned
-    cancelled_so_far: Decimal = ZERO
+    earned: bool  # it left, or it is freight or a fee of an order of which something left
+    room: Decimal  # units that never left: a refund finds them cancelled rather than returned
+    demand: _Purse
+    cash: _Purse
+    unpaid_back: int = 0  # value of cancelled units that no refund has paid back yet
+    cancelled: Decimal = ZERO
     returned: Decimal = ZERO
     restocked: Decimal = ZERO
+
+
+class _Back(NamedTuple):
+    """One line of a refund; `each` None where it names no line of the order."""
+
+    at: datetime
+    part: RefundLine
+    each: _Running | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,178 +100,187 @@ class LineOutcome:
 
 
 class Book:
-    """The wanted entries of one order, built axis by axis."""
+    """The wanted entries of one order, built axis by axis, and what did not fit (`flags`)."""
 
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
         self.document = facts.document
         self.entries: list[Wanted] = []
-        self._closed = closed = facts.lifecycle in ("cancelled", "deleted")
-        something_left = any(line.shipped for line in self.document.lines)
-        self._lines = [
-            _start(number, line, closed, something_left)
-            for number, line in enumerate(self.document.lines, start=1)
+        self.flags: set[str] = set()
+        left = any(line.shipped for line in self.document.lines if line.line_kind in _GOODS)
+        self._lines = [_start(no, line, left) for no, line in enumerate(self.document.lines, start=1)]
+        self._buyers = [each for each in self._lines if each.line.line_kind != "platform_fee"]
+        self._by_id = {each.line.external_id: each for each in self._buyers}
+        self._backs = [
+            _Back(refund.at, part, self._line_of(part))
+            for refund in sorted(facts.refunds, key=lambda refund: (refund.at, refund.external_id))
+            for part in refund.lines or (RefundLine(None, ZERO, refund.amount_minor),)
         ]
-        self._by_id = {running.line.external_id: running for running in self._lines}
-        self._refunds = sorted(facts.refunds, key=lambda refund: (refund.at, refund.external_id))
-        self._demand()
-        self._cash()
+        self._place()
+        paid_back_units = self._cancel()
+        self._return(paid_back_units)
+        self._pay()
+        self._give_back()
 
     @property
     def outcomes(self) -> list[LineOutcome]:
         return [
-            LineOutcome(
-                each.number, each.line, each.cancelled, each.returned, min(each.restocked, each.returned)
-            )
+            LineOutcome(each.number, each.line, each.cancelled, each.returned, each.restocked)
             for each in self._lines
         ]
 
+    def _line_of(self, part: RefundLine) -> _Running | None:
+        if part.line_external_id is None:
+            return None
+        if part.line_external_id not in self._by_id:
+            self.flags.add("refund-of-unknown-line")
+        return self._by_id.get(part.line_external_id)
+
     # -- demand and goods ------------------------------------------------------------------------------------
 
-    def _demand(self) -> None:
+    def _place(self) -> None:
         placed = self.document.placed_at
+        shipped_at = self.document.shipped_at or self.document.paid_at or placed
         for each in self._lines:
             if each.line.line_kind == "platform_fee":
                 self._add(each, "fee", ZERO, each.line.components, placed, placed)
                 continue
             self._add(each, "ordered", each.line.ordered, each.line.components, placed, placed)
-            if each.line.shipped:
-                shipped_at = self.document.shipped_at or self.document.paid_at or placed
+            if each.line.shipped and each.line.line_kind in _GOODS:
                 self._add(each, "shipped", each.line.shipped, Components(), shipped_at, placed)
-            if each.cancelled_by_edit:
-                self._cancel(each, each.cancelled_by_edit, self._closed_at())
-        for refund in self._refunds:
-            self._take_off(refund)
-        for each in self._lines:
-            if rest := each.cancelled - each.cancelled_so_far:
-                self._cancel(each, rest, self._closed_at())
 
-    def _take_off(self, refund: Refund) -> None:
+    def _cancel(self) -> list[Decimal]:
+        """What never left: taken off by an edit, paid back by a refund, or left over when the order was closed.
+
+        Returns how many units each refund line pays back. All of it is known before any amount is looked at,
+        so that the time of a concession makes no difference.
+        """
+        for each in self._buyers:
+            limit = each.room if each.line.line_kind in _GOODS else each.line.ordered
+            if each.line.removed > limit:
+                self.flags.add("removed-after-shipping")
+            if units := min(each.line.removed, limit):
+                self._cancel_units(each, units, self.document.placed_at)
+        closed = self.facts.lifecycle in ("cancelled", "deleted")
+        closed_at = self.document.cancelled_at or self.facts.deleted_at if closed else None
+        backs: list[Decimal] = []
+        for at, part, line in self._backs:
+            backs.append(min(part.quantity, line.room) if line else ZERO)
+            if line and backs[-1]:
+                self._cancel_units(line, backs[-1], min(at, closed_at or at))
+        if closed:
+            at = closed_at or self.document.completed_at or self.document.placed_at
+            for each in self._buyers:
+                if each.room:
+                    self._cancel_units(each, each.room, at)
+                elif not each.line.ordered and not each.earned and each.demand.money != Components():
+                    self._cancelled(each, ZERO, each.demand.money, at)  # money without a quantity
+        return backs
+
+    def _cancel_units(self, each: _Running, units: Decimal, at: datetime) -> None:
+        """Unshipped units at their ordered value; the parts sum to the whole."""
+        components, ordered = each.line.components, each.line.ordered
+        before = scaled(components, each.cancelled, ordered)
+        each.cancelled += units
+        each.room = max(ZERO, each.room - units)
+        self._cancelled(each, units, minus(scaled(components, each.cancelled, ordered), before), at)
+
+    def _cancelled(self, each: _Running, units: Decimal, value: Components, at: datetime) -> None:
+        each.demand.money = minus(each.demand.money, value)
+        each.demand.units -= units
+        each.unpaid_back += value.net_minor
+        self._add(each, "cancelled", -units, negated(value), at, self.document.placed_at)
+
+    def _return(self, paid_back_units: Sequence[Decimal]) -> None:
         """A refund's share of demand: what it pays back of cancelled units is no return."""
-        for part in _parts(refund):
-            each = self._by_id.get(part.line_external_id or "")
+        placed, unnamed = self.document.placed_at, list[tuple[datetime, int]]()
+        for (at, part, each), back in zip(self._backs, paid_back_units, strict=True):
             if each is None:
-                self._take_off_amount(part.amount_minor, refund.at)
+                unnamed.append((at, part.amount_minor))
                 continue
-            back = min(part.quantity, each.refund_room)
-            each.refund_room -= back
-            if back:
-                value = self._cancel(each, back, refund.at)
-                if not self._closed:
-                    each.cancelled += back
-                    each.left -= value
-            returned = part.quantity - back
-            paid_back = (
-                portion(part.amount_minor, back, part.quantity)
-                if part.quantity
-                else min(part.amount_minor, each.cancel_value)
-            )
-            each.cancel_value = max(0, each.cancel_value - paid_back)
-            each.returned += returned
-            each.restocked += part.restocked
-            value = part.amount_minor - paid_back
-            if returned or value:
-                self._return(each, returned, value, part, refund.at)
+            for_back = share(part.amount_minor, back, part.quantity) if part.quantity else part.amount_minor
+            paid_back = min(for_back, max(0, each.unpaid_back))
+            each.unpaid_back -= paid_back
+            units = part.quantity - back
+            each.returned += units
+            each.restocked += min(units, max(ZERO, part.restocked - back))
+            value = min(part.amount_minor - paid_back, each.demand.worth)
+            components = each.demand.take(value, units, part)
+            if units or components != Components():
+                self._add(each, "returned", -units, negated(components), at, placed)
+            unnamed.append((at, part.amount_minor - paid_back - value))
+        for at, amount in unnamed:
+            rest = amount - self._pay_back(amount)
+            self._spread("returned", rest, [each.demand for each in self._buyers], at, placed)
 
-    def _take_off_amount(self, amount: int, at: datetime) -> None:
-        """An amount that names no line: cancelled value first, the rest over what still stands."""
-        room = [max(0, each.cancel_value) for each in self._lines]
-        covered = min(max(0, amount), sum(room))
-        for each, part in zip(self._lines, split(covered, room), strict=True) if covered else ():
-            each.cancel_value -= part
-        rest = amount - covered
-        if rest <= 0:
-            if rest:  # the platform kept something back: a fact of the order, of no line
-                self._add_remainder("returned", Components(list_minor=-rest), at, self.document.placed_at)
-            return
-        standing = [max(0, each.left) for each in self._lines]
-        within = min(rest, sum(standing))
-        for each, part in zip(self._lines, split(within, standing), strict=True) if within else ():
-            if part:
-                self._return(each, ZERO, part, None, at)
-        if rest > within:
-            self._add_remainder("returned", Components(list_minor=within - rest), at, self.document.placed_at)
-
-    def _cancel(self, each: _Running, quantity: Decimal, at: datetime) -> int:
-        """Takes unshipped units off at their ordered value, which is returned; parts sum to the whole."""
-        before = scaled(each.line.components, each.cancelled_so_far, each.line.ordered)
-        each.cancelled_so_far += quantity
-        value = minus(scaled(each.line.components, each.cancelled_so_far, each.line.ordered), before)
-        self._add(each, "cancelled", -quantity, negated(value), at, self.document.placed_at)
-        return value.net_minor
-
-    def _return(
-        self, each: _Running, quantity: Decimal, value: int, part: RefundLine | None, at: datetime
-    ) -> None:
-        each.left -= value
-        components = _named(each.line.components, value, part)
-        self._add(each, "returned", -quantity, negated(components), at, self.document.placed_at)
+    def _pay_back(self, amount: int) -> int:
+        """Lets an amount that names no line pay for cancelled units first; returns how much it did."""
+        owed = [each.unpaid_back for each in self._buyers]
+        covered = max(0, min(amount, sum(owed)))
+        for each, part in zip(self._buyers, split(covered, owed), strict=True) if covered else ():
+            each.unpaid_back -= part
+        return covered
 
     # -- cash ------------------------------------------------------------------------------------------------
 
-    def _cash(self) -> None:
-        paid_at = self.document.paid_at or self.document.placed_at
-        lines = [each for each in self._lines if each.line.line_kind != "platform_fee"]
-        nets = [each.line.components.net_minor for each in lines]
-        paid = split(self.document.paid_minor, nets) if sum(nets) else [0] * len(lines)
-        for each, net, part in zip(lines, nets, paid, strict=True):
-            if part:
-                components = each.line.components if part == net else scaled_to(each.line.components, part)
-                self._add(each, "paid", ZERO, components, paid_at, paid_at)
-        if rest := self.document.paid_minor - sum(paid):
-            self._add_remainder("paid", Components(list_minor=rest), paid_at, paid_at)
-        for refund in self._refunds:
-            self._give_back(refund, lines, paid, paid_at)
+    def _pay(self) -> None:
+        """All that was paid, split over the lines; what they do not explain belongs to none."""
+        nets = [each.line.components.net_minor for each in self._buyers]
+        whole, paid_at = sum(nets), self._paid_at
+        within = max(0, min(self.document.paid_minor, whole))
+        parts = split(within, nets) if within else [0] * len(nets)
+        free = (within, whole) if whole > 0 else (int(self.document.payment in _SETTLED), 1)
+        for each, net, part in zip(self._buyers, nets, parts, strict=True):
+            # A line that costs the buyer nothing may still be somebody's money: a platform's coupon, say.
+            each.cash.money = scaled(each.line.components, *((part, net) if net else free))
+            if each.cash.money != Components():
+                self._add(each, "paid", ZERO, each.cash.money, paid_at, paid_at)
+        if self.document.paid_minor > within:
+            self.flags.add("over-paid")
+            self._add_remainder("paid", self.document.paid_minor - within, paid_at, paid_at)
 
-    def _give_back(
-        self, refund: Refund, lines: Sequence[_Running], paid: Sequence[int], paid_at: datetime
-    ) -> None:
-        for part in _parts(refund):
-            each = self._by_id.get(part.line_external_id or "")
-            if each is not None:
-                self._refund(each, part.amount_minor, part, refund.at, paid_at)
-                continue
-            weights = [max(0, value) for value in paid]
-            if not sum(weights):
-                weights = [max(0, each.line.components.net_minor) for each in lines]
-            if part.amount_minor < 0 or not sum(weights):
-                self._add_remainder("refunded", Components(list_minor=-part.amount_minor), refund.at, paid_at)
-                continue
-            for line, share in zip(lines, split(part.amount_minor, weights), strict=True):
-                if share:
-                    self._refund(line, share, None, refund.at, paid_at)
+    def _give_back(self) -> None:
+        unnamed: list[tuple[datetime, int]] = []
+        for at, part, each in self._backs:
+            value = min(part.amount_minor, each.cash.worth) if each else 0
+            if each:
+                components = each.cash.take(value, part.quantity, part)
+                if components != Components():
+                    self._add(each, "refunded", ZERO, negated(components), at, self._paid_at)
+            unnamed.append((at, part.amount_minor - value))
+        for at, amount in unnamed:
+            self._spread("refunded", amount, [each.cash for each in self._buyers], at, self._paid_at)
 
-    def _refund(
-        self, each: _Running, value: int, part: RefundLine | None, at: datetime, paid_at: datetime
-    ) -> None:
-        if value:
-            components = _named(each.line.components, value, part)
-            self._add(each, "refunded", ZERO, negated(components), at, paid_at)
+    @property
+    def _paid_at(self) -> datetime:
+        return self.document.paid_at or self.document.placed_at
 
     # -- rows ------------------------------------------------------------------------------------------------
 
-    def _closed_at(self) -> datetime:
-        return (
-            self.document.cancelled_at
-            or self.facts.deleted_at
-            or self.document.completed_at
-            or self.document.placed_at
-        )
+    def _spread(
+        self, kind: str, amount: int, purses: Sequence[_Purse], at: datetime, origin: datetime
+    ) -> None:
+        """Takes an amount that names no line off all lines, in proportion to what still stands; what is beyond
+        them, or was kept back, belongs to none."""
+        nets = [purse.money.net_minor for purse in purses]
+        within = max(0, min(amount, sum(nets)))
+        parts = split(within, nets) if within else ()
+        for each, purse, part in zip(self._buyers, purses, parts, strict=bool(parts)):
+            if part:
+                self._add(each, kind, ZERO, negated(purse.take(part)), at, origin)
+        self._add_remainder(kind, within - amount, at, origin)
 
     def _add(
-        self,
-        each: _Running,
-        kind: str,
-        quantity: Decimal,
-        components: Components,
-        at: datetime,
-        origin: datetime,
+        self, each: _Running, kind: str, quantity: Decimal, money: Components, at: datetime, origin: datetime
     ) -> None:
-        sku = self.facts.skus.get(each.line.platform_sku or "") if each.line.line_kind == "product" else None
-        self._row(each.number, each.line.line_kind, kind, quantity, components, sku, at, origin)
+        line = each.line
+        sku = self.facts.skus.get(line.platform_sku or "") if line.line_kind == "product" else None
+        self._row(each.number, line.line_kind, kind, quantity, money, sku, at, origin)
 
-    def _add_remainder(self, kind: str, components: Components, at: datetime, origin: datetime) -> None:
-        self._row(REMAINDER_LINE, "adjustment", kind, ZERO, components, None, at, origin)
+    def _add_remainder(self, kind: str, amount: int, at: datetime, origin: datetime) -> None:
+        if amount:
+            money = Components(list_minor=amount)
+            self._row(REMAINDER_LINE, "adjustment", kind, ZERO, money, None, at, origin)
 
     def _row(
         self,
@@ -251,32 +288,14 @@ class Book:
         line_kind: str,
         kind: str,
         quantity: Decimal,
-        components: Components,
+        money: Components,
         sku: str | None,
         at: datetime,
         origin: datetime,
     ) -> None:
-        self.entries.append(
-            Wanted(
-                number,
-                line_kind,
-                kind,
-                quantity,
-                components,
-                self.document.currency,
-                self.document.tax_included,
-                self.facts.partner_id,
-                self.facts.channel,
-                sku,
-                at,
-                origin,
-            )
-        )
-
-
-def wanted(facts: Facts) -> list[Wanted]:
-    """The live entries that these facts call for, in line order per axis."""
-    return Book(facts).entries
+        order, known = self.document, self.facts
+        about = (order.currency, order.tax_included, known.partner_id, known.channel)
+        self.entries.append(Wanted(number, line_kind, kind, quantity, money, *about, sku, at, origin))
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,91 +321,75 @@ def post(
 ) -> Posting:
     """The difference between what is live and what should be.
 
-    An undo row whose origin is reversed is posted anew, so that no live entry points to a reversed one.
+    An undo row points to the live row that it undoes, wherever there is one; when that changes it is posted anew.
     """
-    keep: dict[UUID, Entry] = {}
-    missing: list[Wanted] = []
     free: dict[object, list[Entry]] = {}
     for entry in live:
         free.setdefault(entry.wanted.content, []).append(entry)
-    for row in should:
-        if candidates := free.get(row.content):
-            kept = candidates.pop(0)
-            keep[kept.entry_id] = kept
-        else:
+    kept: set[UUID] = set()
+    missing: list[Wanted] = []
+    origins: dict[tuple[int, str], UUID | None] = {}  # None: it will be new
+    for row in sorted(should, key=lambda row: row.kind in ORIGIN_KIND):  # what is undone before its undoing
+        origin = (row.line_no, ORIGIN_KIND.get(row.kind, ""))
+        to_be_new = origin in origins and origins[origin] is None
+        same = [] if to_be_new else free.get(row.content, [])
+        found = next(
+            (n for n, entry in enumerate(same) if entry.origin_entry_id == origins.get(origin)), None
+        )
+        match = None if found is None else same.pop(found).entry_id
+        if match is None:
             missing.append(row)
-    for entry in list(keep.values()):
-        if entry.origin_entry_id is not None and entry.origin_entry_id not in keep:
-            del keep[entry.entry_id]
-            missing.append(entry.wanted)
+        else:
+            kept.add(match)
+        if row.kind in ORIGIN_KIND.values():
+            origins[row.line_no, row.kind] = match
     reversals = tuple(
-        Entry(
-            identify(),
-            order_id,
-            replace(
+        replace(
+            entry,
+            entry_id=identify(),
+            wanted=replace(
                 entry.wanted, quantity=-entry.wanted.quantity, components=negated(entry.wanted.components)
             ),
-            at,
-            cause,
+            recorded_at=at,
+            cause_delivery_id=cause,
             reverses_entry_id=entry.entry_id,
-            origin_entry_id=entry.origin_entry_id,
         )
         for entry in live
-        if entry.entry_id not in keep
+        if entry.entry_id not in kept
     )
-    origins = {
-        (e.wanted.line_no, e.wanted.kind): e.entry_id
-        for e in keep.values()
-        if e.wanted.kind in ("ordered", "paid")
-    }
     added: list[Entry] = []
-    for row in sorted(missing, key=lambda row: row.kind in ORIGIN_KIND):  # origins get their ids first
-        origin = origins.get((row.line_no, ORIGIN_KIND.get(row.kind, "")))
-        entry = Entry(identify(), order_id, row, at, cause, origin_entry_id=origin)
-        if row.kind in ("ordered", "paid"):
-            origins[row.line_no, row.kind] = entry.entry_id
-        added.append(entry)
+    for row in missing:
+        origin_id = origins.get((row.line_no, ORIGIN_KIND.get(row.kind, "")))
+        added.append(Entry(identify(), order_id, row, at, cause, origin_entry_id=origin_id))
+        if row.kind in ORIGIN_KIND.values():
+            origins[row.line_no, row.kind] = added[-1].entry_id
     return Posting(reversals, tuple(added))
 
 
-def _start(number: int, line: Line, closed: bool, something_left: bool) -> _Running:
-    unshipped = max(ZERO, line.ordered - line.shipped)
-    if line.line_kind not in ("product", "gift_card") and something_left:
-        unshipped = ZERO  # freight of a parcel that went out was earned
-    by_edit = min(line.removed, unshipped)
-    cancelled = unshipped if closed else by_edit
-    value = scaled(line.components, cancelled, line.ordered).net_minor
+def _start(number: int, line: Line, left: bool) -> _Running:
+    """A line before anything undoes it; `left` says that some goods of the order went out."""
+    goods = line.line_kind in _GOODS
+    earned = bool(line.shipped) if goods else left
+    room = max(ZERO, line.ordered - line.shipped) if goods else ZERO if left else line.ordered
     return _Running(
-        number,
-        line,
-        cancelled,
-        by_edit,
-        refund_room=unshipped - by_edit,
-        cancel_value=value,
-        left=line.components.net_minor - value,
+        number, line, earned, room, _Purse(line.components, line.ordered), _Purse(Components(), line.ordered)
     )
 
 
-def _parts(refund: Refund) -> tuple[RefundLine, ...]:
-    """The refund's lines; a bare total is one part that names no line."""
-    return refund.lines or (RefundLine(None, ZERO, refund.amount_minor),)
-
-
-def _named(components: Components, value: int, part: RefundLine | None) -> Components:
-    """Components of a refunded value: those the refund names, the rest in the line's own proportion."""
-    if part is None or (part.tax_minor is None and part.freight_minor is None):
-        return scaled_to(components, value)
-    tax = part.tax_minor if part.tax_minor is not None else scaled_to(components, value).tax_minor
-    freight = part.freight_minor if part.freight_minor is not None else 0
-    rest = value - tax - freight
-    kept = 0 if part.freight_minor is not None else components.freight_minor
-    other = scaled_to(replace(components, tax_minor=0, freight_minor=kept), rest)
-    return replace(other, tax_minor=tax, freight_minor=other.freight_minor + freight)
-
-
-def scaled_to(components: Components, net: int) -> Components:
-    """The same proportions with another net; `list_minor` takes what rounding leaves."""
-    whole = components.net_minor
-    if whole == 0:
-        return Components(list_minor=net)
-    return scaled(components, Decimal(net), Decimal(whole))
+def _named(money: Components, value: int, part: RefundLine | None) -> Components:
+    """`value` taken out of `money`, which is worth something: with the tax and freight that the refund names
+    for it, the rest in the proportion of what is there."""
+    plain = scaled(money, value, money.net_minor)
+    if part is None or not value or (part.tax_minor is None and part.freight_minor is None):
+        return plain
+    named = {
+        name: share(amount, value, part.amount_minor)
+        for name in ("tax_minor", "freight_minor")
+        if (amount := getattr(part, name)) is not None
+    }
+    tax = named.get("tax_minor", plain.tax_minor)
+    freight = named.get("freight_minor", plain.freight_minor)
+    others, rest = replace(money, tax_minor=0, freight_minor=0), value - tax - freight
+    within = max(0, min(rest, others.net_minor))
+    kept = scaled(others, within, others.net_minor)
+    return replace(kept, list_minor=kept.list_minor + rest - within, tax_minor=tax, freight_minor=freight)

@@ -106,35 +106,32 @@ def _text(value: UUID | None) -> str | None:
 
 
 def split(total: int, weights: Sequence[int]) -> list[int]:
-    """`total` in proportion to weights of either sign (their sum is not 0), by largest remainder.
+    """`total` in proportion to `weights`, by largest remainder; the parts sum to it, ties go to the earlier line.
 
-    The parts sum to `total`; ties go to the earlier line. Equal to the weights when `total` is their sum.
+    Weights have either sign and sum to more than 0; `total` is from 0 to that sum. So no part is beyond its
+    weight, and splitting the whole sum gives the weights themselves.
     """
     whole = sum(weights)
     parts = [total * weight // whole for weight in weights]
-    by_remainder = sorted(
-        range(len(parts)), key=lambda i: -((total * weights[i] % whole) * (1 if whole > 0 else -1))
-    )
+    by_remainder = sorted(range(len(parts)), key=lambda i: -(total * weights[i] % whole))
     for i in by_remainder[: total - sum(parts)]:
         parts[i] += 1
     return parts
 
 
-def portion(amount: int, part: Decimal, whole: Decimal) -> int:
-    """amount × part ÷ whole, half-even; nothing of nothing is nothing."""
-    return share(amount, part, whole) if part else 0
+def scaled(components: Components, part: Decimal | int, whole: Decimal | int) -> Components:
+    """Each component × part ÷ whole, half-even; the net is exact to half a unit and `list_minor` takes the rest.
 
-
-def scaled(components: Components, part: Decimal, whole: Decimal) -> Components:
-    """Each component × part ÷ whole; the net is exact to half a unit and `list_minor` takes the rounding."""
-    if part == whole:
-        return components
+    Nothing of anything is nothing; all of it is the components as they are.
+    """
     if not part:
         return Components()
+    if part == whole:
+        return components
     stated = {
-        name: portion(getattr(components, name), part, whole) for name in _COMPONENTS if name != "list_minor"
+        name: share(getattr(components, name), part, whole) for name in _COMPONENTS if name != "list_minor"
     }
-    return Components(list_minor=portion(components.net_minor, part, whole) - sum(stated.values()), **stated)
+    return Components(list_minor=share(components.net_minor, part, whole) - sum(stated.values()), **stated)
 
 
 def minus(left: Components, right: Components) -> Components:

@@ -5,18 +5,18 @@ inventory-svc own. Partners see their own orders; what is not theirs does not ex
 """
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Depends, Query, Request, Response
-from pydantic import AwareDatetime
+from pydantic import AfterValidator, AwareDatetime
 
 from channel_events.values import Quantity
 from channel_kit.auth import Caller, scope
 from channel_kit.http import Router, View, database, etag
 from channel_kit.pagination import Cursor, Page
-from channel_kit.problems import NotFound
+from channel_kit.problems import NotFound, Unprocessable
 from order_svc.block import store as blocks
 from order_svc.order import store
 from order_svc.order.rules import NEEDS_REVIEW
@@ -30,6 +30,21 @@ Text = Annotated[str | None, Query(max_length=255)]
 class UnknownOrder(NotFound):
     code = "unknown-order"
     title = "There is no order with this id"
+
+
+class NotYetKnown(Unprocessable):
+    code = "not-yet-known"
+    title = "Give a known_at that has passed; what will be known later cannot be said now"
+
+
+def _in_utc(at: datetime) -> datetime:
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("give a time between the years 1 and 9999") from None
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
 
 class OrderView(View):
@@ -209,12 +224,14 @@ async def entries(
     order_id: UUID,
     caller: Annotated[Caller, scope("orders:read")],
     request: Request,
-    known_at: Annotated[AwareDatetime | None, Query()] = None,
+    known_at: Annotated[Moment | None, Query()] = None,
 ) -> EntriesView:
     """The order's ledger entries; `known_at` repeats what was known then, whatever came later."""
     async with database(request).read(caller.actor) as tx:
         if await store.one(tx, order_id) is None:
             raise UnknownOrder
+        if known_at is not None and known_at > await blocks.sealed_until_now(tx):
+            raise NotYetKnown
         rows = await blocks.entries_of(tx, order_id, known_at)
     reversed_ids = {row.reverses_entry_id for row in rows}
     return EntriesView(

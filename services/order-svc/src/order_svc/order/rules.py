@@ -7,29 +7,44 @@ Unknown things (no binding, no SKU, a refund before its order) are flags here, n
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
-from channel_events.order import OrderLine, OrderSnapshot, OrderTotals, Transition
-from order_svc.ledger.rules import Book, Facts
-from order_svc.ledger.values import Wanted
-from order_svc.order.values import FULFILMENTS, LIFECYCLES, PAYMENTS, Deletion, OrderDocument, Refund
+from pydantic import ValidationError
 
-APPLIED, DUPLICATE, STALE = "applied", "duplicate", "stale"
+from channel_events.order import OrderLine, OrderSnapshot, OrderTotals, Transition
+from order_svc.ledger.rules import Book, Facts, LineOutcome
+from order_svc.ledger.values import Wanted
+from order_svc.order.values import FULFILMENTS, LIFECYCLES, PAYMENTS, Deletion, OrderDocument, Refund, dump
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+APPLIED, DUPLICATE, STALE = "applied", "duplicate", "stale"
 
 NEEDS_REVIEW = frozenset(
     {
-        "unbound-shop",
-        "unknown-sku",
-        "refund-before-order",
-        "totals-mismatch",
+        "currency-mismatch",
+        "delivery-id-reused",
+        "over-paid",
         "over-refunded",
         "over-returned",
+        "refund-before-order",
+        "refund-of-unknown-line",
+        "removed-after-shipping",
         "revived",
-        "delivery-id-reused",
+        "totals-mismatch",
+        "unbound-shop",
+        "unknown-sku",
     }
 )
+
+
+class OutOfBounds(Exception):
+    """An order grew beyond what an event may hold: the document that made it so waits in quarantine."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code, self.detail = code, detail
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +54,15 @@ class Attribution:
     partner_id: UUID | None = None
     channel: str | None = None
     skus: Mapping[str, str] = field(default_factory=dict)
+
+
+def attribute(bindings: Sequence[Mapping[str, Any]], at: datetime) -> Attribution:
+    """The binding in force when the order was placed, of a shop's whole list as announced; SKUs apart."""
+    for binding in bindings:
+        since, until = datetime.fromisoformat(binding["valid_from"]), binding.get("valid_to")
+        if since <= at and (until is None or at < datetime.fromisoformat(until)):
+            return Attribution(UUID(binding["partner_id"]), binding["channel"])
+    return Attribution()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,23 +84,28 @@ class Head:
     revision: int = 0
     stream_version: int = 0
     document: OrderDocument | None = None
-    deleted_version: int | None = None
+    deletion: Deletion | None = None
     refunds: Mapping[str, KnownRefund] = field(default_factory=dict)
     attribution: Attribution = field(default_factory=Attribution)
-    marks: frozenset[str] = (
-        frozenset()
-    )  # flags that arrival itself sets and nothing computes: id reused, revived
+    marks: frozenset[str] = frozenset()  # flags that arrival itself sets and nothing computes
 
 
-def rank(document: OrderDocument) -> tuple[int, int, int, int, str]:
-    """The total order of documents: version, payment, fulfilment, lifecycle, content."""
+def rank(document: OrderDocument) -> tuple[int, int, int, int]:
+    """What decides between two documents before their content does: version, payment, fulfilment, lifecycle."""
     return (
         document.version,
         _place(PAYMENTS, document.payment),
         _place(FULFILMENTS, document.fulfilment),
         _place(LIFECYCLES, document.lifecycle),
-        document.content_hash,
     )
+
+
+def compare(left: OrderDocument, right: OrderDocument) -> int:
+    """Above 0 when `left` is the newer one, below when `right` is, 0 when they say the same: a total order."""
+    ours, theirs = rank(left), rank(right)
+    if ours == theirs:  # hashing is dear, and seldom needed
+        return (left.content_hash > right.content_hash) - (left.content_hash < right.content_hash)
+    return 1 if ours > theirs else -1
 
 
 def absorb(head: Head, news: OrderDocument | Refund | Deletion) -> tuple[Head, str]:
@@ -85,45 +114,38 @@ def absorb(head: Head, news: OrderDocument | Refund | Deletion) -> tuple[Head, s
     A stale document still teaches the refunds that it holds.
     """
     if isinstance(news, Deletion):
-        if head.deleted_version is not None and head.deleted_version >= news.version:
-            return head, DUPLICATE
-        return replace(head, deleted_version=news.version), APPLIED
+        latest = news if head.deletion is None else _later(head.deletion, news)
+        return (head, DUPLICATE) if latest == head.deletion else (replace(head, deletion=latest), APPLIED)
     if isinstance(news, Refund):
         return _with_refunds(head, (news,), standalone=True)
-    taught, refunds_outcome = _with_refunds(head, news.refunds, standalone=False)
-    if head.document is not None:
-        theirs, ours = rank(news), rank(head.document)
-        if theirs == ours:
-            return taught, refunds_outcome if taught is not head else DUPLICATE
-        if theirs < ours:
-            return taught, STALE
-    return replace(taught, document=news), APPLIED
+    taught, outcome = _with_refunds(head, news.refunds, standalone=False)
+    newer = 1 if head.document is None else compare(news, head.document)
+    if newer > 0:
+        return replace(taught, document=news), APPLIED
+    return taught, outcome if newer == 0 else STALE
+
+
+def _later(left: Deletion, right: Deletion) -> Deletion:
+    """The deletion of the greater version; of one version the first that we heard of."""
+    if left.version == right.version:
+        return min(left, right, key=lambda deletion: deletion.at or _EPOCH)
+    return max(left, right, key=lambda deletion: deletion.version)
 
 
 def merge(left: Refund, right: Refund) -> Refund:
     """One refund from two accounts of it: commutative, associative, idempotent.
 
-    The fuller and newer account wins; where no account has a time of its own the earliest stamp is kept.
+    The fuller and newer account wins. Its time is the earliest that any account states of its own, and only
+    where none does the earliest stamp seen: time and content are judged apart, or three accounts would end
+    differently by the order in which they meet.
     """
-    best = max(
-        left, right, key=lambda refund: (refund.detail, refund.version, refund.at_exact, _content(refund))
-    )
-    if best.at_exact:
-        return best
-    return replace(best, at=min(left.at, right.at))
+    best = max(left, right, key=lambda refund: (refund.detail, refund.version, _content(refund)))
+    timed = min(left, right, key=lambda refund: (not refund.at_exact, refund.at))
+    return replace(best, at=timed.at, at_exact=timed.at_exact)
 
 
 def _content(refund: Refund) -> str:
-    # The time is left out: for accounts without one of their own it is whichever was seen, not content.
-    return repr(
-        (
-            refund.amount_minor,
-            refund.currency,
-            refund.lines,
-            refund.reason,
-            refund.at if refund.at_exact else None,
-        )
-    )
+    return dump(replace(refund, at=_EPOCH, at_exact=True))
 
 
 def _with_refunds(head: Head, refunds: Sequence[Refund], *, standalone: bool) -> tuple[Head, str]:
@@ -150,14 +172,16 @@ def effective_refunds(head: Head) -> tuple[Refund, ...]:
 
 
 def facts(head: Head) -> Facts | None:
-    """What the ledger needs; None while the order itself is unknown."""
+    """What the ledger needs; None while the order itself is unknown. A refund in another currency than the
+    order's is kept as evidence and flagged, since it cannot be set against any line."""
     if head.document is None:
         return None
-    deleted = head.deleted_version is not None and head.deleted_version > head.document.version
+    deletion = head.deletion
+    deleted = deletion is not None and deletion.version > head.document.version
     return Facts(
         head.document,
-        effective_refunds(head),
-        _EPOCH + timedelta(microseconds=head.deleted_version or 0) if deleted else None,
+        tuple(refund for refund in effective_refunds(head) if refund.currency == head.document.currency),
+        (deletion.at or head.document.placed_at) if deletion and deleted else None,
         head.attribution.partner_id,
         head.attribution.channel,
         head.attribution.skus,
@@ -173,36 +197,20 @@ class Account:
 
 
 def account(head: Head) -> Account | None:
-    """Derives entries and snapshot; None while the order itself is unknown."""
+    """Derives entries and snapshot; None while the order itself is unknown. Raises OutOfBounds."""
     known = facts(head)
-    if known is None or head.document is None:
+    if known is None:
         return None
-    document, book = head.document, Book(known)
-    lines = tuple(
-        OrderLine(
-            line_no=each.number,
-            line_kind=each.line.line_kind,
-            platform_sku=each.line.platform_sku,
-            sku=known.skus.get(each.line.platform_sku or "") if each.line.line_kind == "product" else None,
-            ordered=each.line.ordered,
-            cancelled=each.cancelled,
-            shipped=each.line.shipped,
-            returned=each.returned,
-            restocked=each.restocked,
-            net_minor=each.line.components.net_minor,
-        )
-        for each in book.outcomes
-    )
-    entries = tuple(book.entries)
-    return Account(
-        entries,
-        OrderSnapshot(
+    document, book = known.document, Book(known)
+    try:
+        lines = tuple(_line(outcome, known) for outcome in book.outcomes)
+        snapshot = OrderSnapshot(
             order_id=head.order_id,
             platform=head.platform,
             shop_id=head.shop_id,
             platform_order_id=head.platform_order_id,
-            channel=head.attribution.channel,
-            partner_id=head.attribution.partner_id,
+            channel=known.channel,
+            partner_id=known.partner_id,
             currency=document.currency,
             tax_included=document.tax_included,
             lifecycle=known.lifecycle,
@@ -210,24 +218,52 @@ def account(head: Head) -> Account | None:
             fulfilment=document.fulfilment,
             business_at=document.placed_at,
             paid_at=document.paid_at,
-            flags=tuple(sorted(_flags(head, known, lines, entries))),
-            totals=_totals(entries),
+            flags=tuple(sorted(_flags(head, known, lines) | book.flags)),
+            totals=_totals(book.entries),
             lines=lines,
-        ),
+        )
+    except ValidationError as error:
+        raise out_of_bounds(error) from None
+    return Account(tuple(book.entries), snapshot)
+
+
+def out_of_bounds(error: ValidationError) -> OutOfBounds:
+    """What made an order too large for its event, by the first value that did."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    place = "/".join(str(step) for step in first["loc"])
+    return OutOfBounds("out-of-bounds", f"{error.title}/{place}: {first['msg']}")
+
+
+def _line(outcome: LineOutcome, known: Facts) -> OrderLine:
+    line = outcome.line
+    return OrderLine(
+        line_no=outcome.number,
+        line_kind=line.line_kind,
+        platform_sku=line.platform_sku,
+        sku=known.skus.get(line.platform_sku or "") if line.line_kind == "product" else None,
+        ordered=line.ordered,
+        cancelled=outcome.cancelled,
+        shipped=line.shipped,
+        returned=outcome.returned,
+        restocked=outcome.restocked,
+        net_minor=line.components.net_minor,
     )
 
 
-def _flags(head: Head, known: Facts, lines: Sequence[OrderLine], entries: Sequence[Wanted]) -> set[str]:
+def _flags(head: Head, known: Facts, lines: Sequence[OrderLine]) -> set[str]:
     flags = {*known.document.flags, *head.marks}
-    if head.attribution.partner_id is None and head.attribution.channel is None:
+    if known.partner_id is None and known.channel is None:
         flags.add("unbound-shop")
-    if any(line.line_kind == "product" and line.sku is None for line in lines):
+    goods = [line for line in lines if line.line_kind == "product"]
+    if any(line.sku is None for line in goods):
         flags.add("unknown-sku")
+    if any(line.returned > line.shipped for line in goods):
+        flags.add("over-returned")
     if sum(refund.amount_minor for refund in known.refunds) > known.document.paid_minor:
         flags.add("over-refunded")
-    if any(line.returned > line.shipped for line in lines):
-        flags.add("over-returned")
-    if head.deleted_version is not None and known.deleted_at is None:
+    if len(known.refunds) < len(effective_refunds(head)):
+        flags.add("currency-mismatch")
+    if head.deletion is not None and known.deleted_at is None:
         flags.add("revived")
     return flags
 
@@ -282,21 +318,22 @@ _AXES = {
 
 def event_name(before: OrderSnapshot | None, after: OrderSnapshot) -> str:
     """The highest-ranking thing that happened: cancelled > refunded > placed > attributed > resolved > changed."""
-    closed = ("cancelled", "deleted")
-    if before is None and after.lifecycle not in closed:
-        return "placed"
-    if after.lifecycle in closed and (before is None or before.lifecycle not in closed):
+    if _closed(after) and not _closed(before):
         return "cancelled"
-    assert before is not None  # noqa: S101  narrowed by the two cases above
-    if after.totals.refunded_minor != before.totals.refunded_minor:
+    if after.totals.refunded_minor != (before.totals.refunded_minor if before else 0):
         return "refunded"
+    if before is None:
+        return "placed"
     if (before.partner_id, before.channel) != (after.partner_id, after.channel):
         return "attributed"
-    if {(line.line_no, line.sku) for line in before.lines} != {
-        (line.line_no, line.sku) for line in after.lines
-    }:
+    was = {line.platform_sku: line.sku for line in before.lines}
+    if any(line.sku != was.get(line.platform_sku, line.sku) for line in after.lines):
         return "resolved"
     return "changed"
+
+
+def _closed(snapshot: OrderSnapshot | None) -> bool:
+    return snapshot is not None and snapshot.lifecycle in ("cancelled", "deleted")
 
 
 def _place(words: Sequence[str], word: str) -> int:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -12,9 +13,10 @@ from sqlalchemy import Row
 from channel_events.order import OrderSnapshot
 from channel_kit.database import Read, Write
 from channel_kit.ids import uuid7
+from order_svc.ledger.rules import REMAINDER_LINE
 from order_svc.ledger.values import Wanted, plain
-from order_svc.order.rules import Head, KnownRefund
-from order_svc.order.values import OrderDocument, Triple, dump, load_order, load_refund
+from order_svc.order.rules import Attribution, Head, KnownRefund
+from order_svc.order.values import ZERO, Deletion, OrderDocument, Triple, dump, load_order, load_refund
 
 
 async def open_heads(tx: Write, triples: Iterable[Triple]) -> None:
@@ -49,30 +51,18 @@ async def find(tx: Read, triples: Iterable[Triple]) -> dict[Triple, UUID]:
 
 
 async def lock(tx: Write, order_ids: Iterable[UUID]) -> dict[UUID, Head]:
-    """Locks heads in the order of their ids and reads them with their refunds; attribution is not read."""
+    """Locks heads in the order of their ids and reads them with their refunds, and with the partner and channel
+    that they stand under; the SKUs of their lines stand in the ledger."""
     ids = sorted(order_ids)
     rows = await tx.rows(
         """
         select order_id, platform, shop_id, platform_order_id, revision, stream_version, document::text as document,
-               deleted_version, marks
+               deleted_version, deleted_at, partner_id, channel, marks
         from order_head where order_id = any($1::uuid[]) order by order_id for update
         """,
         ids,
     )
-    heads = {
-        row.order_id: Head(
-            row.order_id,
-            row.platform,
-            row.shop_id,
-            row.platform_order_id,
-            row.revision,
-            row.stream_version,
-            load_order(row.document) if row.document else None,
-            row.deleted_version,
-            marks=frozenset(row.marks),
-        )
-        for row in rows
-    }
+    heads = {row.order_id: _head(row) for row in rows}
     refunds: dict[UUID, dict[str, KnownRefund]] = {}
     known = [
         head.order_id for head in heads.values() if head.revision
@@ -91,6 +81,22 @@ async def lock(tx: Write, order_ids: Iterable[UUID]) -> dict[UUID, Head]:
     return {key: replace(head, refunds=refunds.get(key, {})) for key, head in heads.items()}
 
 
+def _head(row: Row[Any]) -> Head:
+    deleted = row.deleted_version is not None
+    return Head(
+        row.order_id,
+        row.platform,
+        row.shop_id,
+        row.platform_order_id,
+        row.revision,
+        row.stream_version,
+        load_order(row.document) if row.document else None,
+        Deletion(row.platform_order_id, row.deleted_version, row.deleted_at) if deleted else None,
+        attribution=Attribution(row.partner_id, row.channel),
+        marks=frozenset(row.marks),
+    )
+
+
 class Saved(NamedTuple):
     """A head with what was derived of it; `snapshot` None while only refunds are known."""
 
@@ -107,23 +113,23 @@ async def save_heads(tx: Write, saved: Sequence[Saved]) -> None:
     await tx.execute(
         """
         update order_head h set revision = t.revision, stream_version = t.stream_version, document = t.document::json,
-          deleted_version = t.deleted_version, number = t.number, lifecycle = t.lifecycle, payment = t.payment,
-          fulfilment = t.fulfilment, currency = t.currency, partner_id = t.partner_id, channel = t.channel,
+          deleted_version = t.deleted_version, deleted_at = t.deleted_at, number = t.number, lifecycle = t.lifecycle,
+          payment = t.payment, fulfilment = t.fulfilment, currency = t.currency, partner_id = t.partner_id, channel = t.channel,
           business_at = t.business_at, paid_at = t.paid_at, flags = string_to_array(t.flags, ' '),
           marks = string_to_array(t.marks, ' '), ordered_net_minor = t.ordered, paid_minor = t.paid,
           refunded_minor = t.refunded, net_sales_minor = t.sales, updated_at = clock_timestamp()
         from unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[],
           $9::text[], $10::text[], $11::uuid[], $12::text[], $13::timestamptz[], $14::timestamptz[], $15::text[],
-          $16::text[], $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[])
+          $16::text[], $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::timestamptz[])
           t(order_id, revision, stream_version, document, deleted_version, number, lifecycle, payment, fulfilment,
-            currency, partner_id, channel, business_at, paid_at, flags, marks, ordered, paid, refunded, sales)
+            currency, partner_id, channel, business_at, paid_at, flags, marks, ordered, paid, refunded, sales, deleted_at)
         where h.order_id = t.order_id
         """,
         [head.order_id for head in heads],
         [head.revision for head in heads],
         [head.stream_version for head in heads],
         [dump(head.document) if head.document else None for head in heads],
-        [head.deleted_version for head in heads],
+        [head.deletion.version if head.deletion else None for head in heads],
         [head.document.number if head.document else None for head in heads],
         [each.lifecycle if each else None for each in snapshots],
         [each.payment if each else None for each in snapshots],
@@ -142,6 +148,7 @@ async def save_heads(tx: Write, saved: Sequence[Saved]) -> None:
         [each.totals.paid_minor if each else 0 for each in snapshots],
         [each.totals.refunded_minor if each else 0 for each in snapshots],
         [each.totals.net_sales_minor if each else 0 for each in snapshots],
+        [head.deletion.at if head.deletion else None for head in heads],
     )
 
 
@@ -149,23 +156,49 @@ def _waiting(head: Head) -> str:
     return "refund-before-order" if head.refunds else "deleted-before-order"
 
 
+class _LineRow(NamedTuple):
+    """A row of `order_line`, in the order of its columns."""
+
+    order_id: UUID
+    line_no: int
+    external_id: str
+    line_kind: str
+    platform_sku: str | None
+    sku: str | None
+    title: str | None
+    ordered: Decimal
+    cancelled: Decimal
+    shipped: Decimal
+    returned: Decimal
+    restocked: Decimal
+    net_minor: int
+    kinds: str
+    partner_id: UUID | None
+
+
 async def save_lines(tx: Write, saved: Sequence[Saved]) -> None:
-    """Replaces the lines of these orders; each with quantity and net per ledger kind."""
-    rows = [
-        (each.head, line, _kinds(each.entries, line.line_no), external)
-        for each in sorted(saved, key=lambda each: each.head.order_id)
-        if each.snapshot and each.head.document
-        for line, external in zip(each.snapshot.lines, each.head.document.lines, strict=True)
-    ]
-    # A line that is gone is deleted; one that stays is only updated: other rows point to nothing here.
+    """Replaces the lines of these orders; each with quantity and net per ledger kind.
+
+    Amounts that belong to no line of the document have a line of their own, number 0, while there are any:
+    so the ledger's sums are on some line, always.
+    """
+    known = sorted((each for each in saved if each.snapshot), key=lambda each: each.head.order_id)
+    rows = [row for each in known for row in _line_rows(each)]
+    if not known:
+        return
     await tx.execute(
         """
-        delete from order_line l using unnest($1::uuid[], $2::int[]) t(order_id, lines)
-        where l.order_id = t.order_id and l.line_no > t.lines
+        delete from order_line l
+        where l.order_id = any($1::uuid[]) and not exists (
+          select from unnest($2::uuid[], $3::int[]) t(order_id, line_no)
+          where t.order_id = l.order_id and t.line_no = l.line_no)
         """,
-        [each.head.order_id for each in saved if each.snapshot],
-        [len(each.snapshot.lines) for each in saved if each.snapshot],
+        [each.head.order_id for each in known],
+        [row.order_id for row in rows],
+        [row.line_no for row in rows],
     )
+    if not rows:
+        return
     await tx.execute(
         """
         insert into order_line (order_id, line_no, external_id, line_kind, platform_sku, sku, title, ordered, cancelled,
@@ -182,32 +215,53 @@ async def save_lines(tx: Write, saved: Sequence[Saved]) -> None:
           restocked = excluded.restocked, net_minor = excluded.net_minor, kinds = excluded.kinds,
           partner_id = excluded.partner_id
         """,
-        [head.order_id for head, _, _, _ in rows],
-        [line.line_no for _, line, _, _ in rows],
-        [external.external_id for _, _, _, external in rows],
-        [line.line_kind for _, line, _, _ in rows],
-        [line.platform_sku for _, line, _, _ in rows],
-        [line.sku for _, line, _, _ in rows],
-        [external.title for _, _, _, external in rows],
-        [line.ordered for _, line, _, _ in rows],
-        [line.cancelled for _, line, _, _ in rows],
-        [line.shipped for _, line, _, _ in rows],
-        [line.returned for _, line, _, _ in rows],
-        [line.restocked for _, line, _, _ in rows],
-        [line.net_minor for _, line, _, _ in rows],
-        [kinds for _, _, kinds, _ in rows],
-        [head.attribution.partner_id for head, _, _, _ in rows],
+        *(list(column) for column in zip(*rows, strict=True)),
     )
 
 
-def _kinds(entries: Sequence[Wanted], line_no: int) -> str:
-    """{kind: [Σ quantity, Σ net]} of one line: what the audit compares with the ledger's sums."""
-    sums: dict[str, tuple[object, int]] = {}
+def _line_rows(saved: Saved) -> list[_LineRow]:
+    head, kinds = saved.head, _kinds(saved.entries)
+    assert saved.snapshot is not None  # noqa: S101  the caller kept such only
+    assert head.document is not None  # noqa: S101  there is no snapshot without one
+    rows = [
+        _LineRow(
+            head.order_id,
+            line.line_no,
+            source.external_id,
+            line.line_kind,
+            line.platform_sku,
+            line.sku,
+            source.title,
+            line.ordered,
+            line.cancelled,
+            line.shipped,
+            line.returned,
+            line.restocked,
+            line.net_minor,
+            kinds.get(line.line_no, "{}"),
+            head.attribution.partner_id,
+        )
+        for line, source in zip(saved.snapshot.lines, head.document.lines, strict=True)
+    ]
+    if REMAINDER_LINE in kinds:
+        words: tuple[str, str, None, None, None] = ("remainder", "adjustment", None, None, None)
+        none = (ZERO, ZERO, ZERO, ZERO, ZERO)
+        partner = head.attribution.partner_id
+        rows.append(_LineRow(head.order_id, REMAINDER_LINE, *words, *none, 0, kinds[REMAINDER_LINE], partner))
+    return rows
+
+
+def _kinds(entries: Sequence[Wanted]) -> dict[int, str]:
+    """Per line {kind: [Σ quantity, Σ net]}: what the audit compares with the ledger's sums."""
+    sums: dict[int, dict[str, tuple[Decimal, int]]] = {}
     for entry in entries:
-        if entry.line_no == line_no:
-            quantity, net = sums.get(entry.kind, (entry.quantity - entry.quantity, 0))
-            sums[entry.kind] = (quantity + entry.quantity, net + entry.components.net_minor)  # type: ignore[operator]
-    return json.dumps({kind: [plain(quantity), net] for kind, (quantity, net) in sums.items()})  # type: ignore[arg-type]
+        line = sums.setdefault(entry.line_no, {})
+        quantity, net = line.get(entry.kind, (ZERO, 0))
+        line[entry.kind] = (quantity + entry.quantity, net + entry.components.net_minor)
+    return {
+        line_no: json.dumps({kind: [plain(quantity), net] for kind, (quantity, net) in line.items()})
+        for line_no, line in sums.items()
+    }
 
 
 class Evidence(NamedTuple):
@@ -261,12 +315,14 @@ async def set_stock_status(tx: Write, changes: Sequence[tuple[UUID, int, str]]) 
     """(order, reservation version, state): the back-edge from inventory; an older version changes nothing."""
     await tx.execute(
         """
+        with locked as (
+          select order_id from order_head where order_id = any($1::uuid[]) order by order_id for update)
         update order_head h set stock_status = t.state, stock_version = t.version, revision = h.revision + 1,
           updated_at = clock_timestamp()
-        from (select distinct on (order_id) order_id, version, state
+        from locked join (select distinct on (order_id) order_id, version, state
               from unnest($1::uuid[], $2::bigint[], $3::text[]) t(order_id, version, state)
-              order by order_id, version desc) t
-        where h.order_id = t.order_id and h.stock_version < t.version
+              order by order_id, version desc) t using (order_id)
+        where h.order_id = locked.order_id and h.stock_version < t.version
         """,
         [order_id for order_id, _, _ in changes],
         [version for _, version, _ in changes],
@@ -300,8 +356,9 @@ async def page(tx: Read, search: Search, before: UUID | None, limit: int) -> Seq
         where ($1::text is null or h.platform_order_id = $1 or h.number = $1)
           and ($2::text is null or h.platform = $2) and ($3::text is null or h.shop_id = $3)
           and ($4::uuid is null or h.partner_id = $4) and ($5::text is null or h.channel = $5)
-          and ($6::text is null or h.flags @> array[$6::text]) and ($7::text is null or h.lifecycle = $7)
-          and ($8::text is null or h.payment = $8) and ($9::uuid is null or h.order_id < $9)
+          and ($6::text is null or (h.flags <> '{{}}' and h.flags @> array[$6::text]))
+          and ($7::text is null or h.lifecycle = $7) and ($8::text is null or h.payment = $8)
+          and ($9::uuid is null or h.order_id < $9)
         order by h.order_id desc limit $10
         """,  # noqa: S608  a constant list of columns
         *search,
@@ -346,7 +403,7 @@ async def exceptions(tx: Read, codes: Sequence[str]) -> Sequence[Row[Any]]:
           (array_agg(distinct h.order_id))[1:5] as examples
         from order_head h cross join unnest(h.flags) code
         left join order_line l on code = 'unknown-sku' and l.order_id = h.order_id and l.sku is null and l.line_kind = 'product'
-        where h.flags && $1::text[] and code = any($1::text[])
+        where h.flags <> '{}' and h.flags && $1::text[] and code = any($1::text[])
         group by code, h.platform, h.shop_id, subject, h.currency order by code, net_minor desc limit 500
         """,
         list(codes),

@@ -20,6 +20,9 @@ FULFILMENTS = ("unfulfilled", "on_hold", "partial", "shipped", "delivered", "ret
 LINE_KINDS = ("product", "gift_card", "freight", "tip", "fee", "platform_fee", "adjustment")
 
 LINES_MAX = 2_000
+ID_MAX = 500
+AMOUNT_MAX = 10**15
+QUANTITY_LIMIT = Decimal(10**14)
 ZERO = Decimal(0)
 
 
@@ -40,16 +43,20 @@ class Components:
     platform_fee_minor: int = 0
 
     @property
-    def net_minor(self) -> int:
+    def parts(self) -> tuple[int, ...]:
         return (
-            self.list_minor
-            + self.promo_minor
-            + self.platform_coupon_minor
-            + self.merchant_coupon_minor
-            + self.freight_minor
-            + self.tax_minor
-            + self.platform_fee_minor
+            self.list_minor,
+            self.promo_minor,
+            self.platform_coupon_minor,
+            self.merchant_coupon_minor,
+            self.freight_minor,
+            self.tax_minor,
+            self.platform_fee_minor,
         )
+
+    @property
+    def net_minor(self) -> int:
+        return sum(self.parts)
 
     @property
     def net_sales_minor(self) -> int:
@@ -151,10 +158,15 @@ class OrderDocument:
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """The platform removed the order; its version is when we first received that."""
+    """The platform removed the order.
+
+    `version` is compared with documents' versions; `at` is when we received it, stored with the delivery,
+    since the version may be a counter and no time at all. Intake fills in an `at` that is None.
+    """
 
     platform_order_id: str
     version: int
+    at: datetime | None = None
 
 
 class Triple(NamedTuple):

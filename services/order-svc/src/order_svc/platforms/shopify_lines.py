@@ -119,7 +119,7 @@ def add_all(bill: Bill, body: Node, shipments: Shipments, refunded: Mapping[str,
             ordered=ordered,
             removed=removed,
             shipped=shipments.of(item, ordered, removed + taken) if kind in GOODS else ZERO,
-            sku=item.code("sku"),
+            sku=_sku(item),
             title=item.text("title") or item.text("name"),
             pointer=item.at,
             promo=-promo,
@@ -218,3 +218,11 @@ def _discounts(node: Node, automatic: frozenset[int], fallback: str | None) -> t
 
 def _tax(node: Node) -> Decimal:
     return sum((shop_amount(one, "price") or ZERO for one in node.children("tax_lines")), ZERO)
+
+
+def _sku(item: Node) -> str | None:
+    """The seller's SKU; where none was given, the variant or product by its id, so that it can be mapped."""
+    for prefix, name in (("variant", "variant_id"), ("product", "product_id")):
+        if not item.code("sku") and (found := item.ident(name)):
+            return f"{prefix}:{found}"
+    return item.code("sku")

@@ -30,7 +30,7 @@ def add_all(bill: Bill, body: Node, shipped: bool) -> None:
             total + tax,
             ordered=ordered,
             shipped=ordered if shipped and total >= 0 else ZERO,
-            sku=item.code("sku"),
+            sku=_sku(item),
             title=item.text("name"),
             pointer=item.at,
             merchant_coupon=min(ZERO, total - subtotal) if subtotal is not None else ZERO,
@@ -110,3 +110,12 @@ def _order_id(body: Node) -> str | None:
             if match:
                 return match[1]
     return None
+
+
+def _sku(item: Node) -> str | None:
+    """The seller's SKU; where none was given, the variation or product by its id, so that it can be mapped."""
+    for prefix, name in (("variation", "variation_id"), ("product", "product_id")):
+        found = item.ident(name)
+        if not item.code("sku") and found not in (None, "0"):
+            return f"{prefix}:{found}"
+    return item.code("sku")

@@ -24,12 +24,13 @@ async def bind(tx: Write, bound: Mapping[Shop, str]) -> None:
 
 
 async def map_listings(tx: Write, mapped: Mapping[ShopSku, str | None]) -> None:
-    """Platform SKUs with ours, None where a mapping was taken away."""
+    """Platform SKUs with ours, None where a mapping was taken away. Only lines without a SKU are touched: a
+    listing that means something else from now on does not change what was sold before."""
     if not mapped:
         return
     await reference.exclusive(tx)
     await store.save_listings(tx, mapped)
-    await reference.mark(tx, ORDER, await store.orders_with_listing(tx, sorted(mapped)))
+    await reference.mark(tx, ORDER, await store.orders_waiting_for_listings(tx, sorted(mapped)))
 
 
 async def register_items(tx: Write, items: Mapping[str, str]) -> None:

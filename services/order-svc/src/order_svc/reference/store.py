@@ -105,13 +105,14 @@ async def orders_of_shops(tx: Read, shops: Sequence[Shop]) -> list[UUID]:
     return [row.order_id for row in rows]
 
 
-async def orders_with_listing(tx: Read, keys: Sequence[ShopSku]) -> list[UUID]:
+async def orders_waiting_for_listings(tx: Read, keys: Sequence[ShopSku]) -> list[UUID]:
+    """Orders with lines that these listings may map; a line that has its SKU keeps it."""
     rows = await tx.rows(
         """
         select distinct l.order_id from order_line l
         join unnest($1::text[], $2::text[], $3::text[]) k(platform, shop_id, platform_sku) using (platform_sku)
         join order_head h on h.order_id = l.order_id and h.platform = k.platform and h.shop_id = k.shop_id
-        where l.line_kind = 'product'
+        where l.line_kind = 'product' and l.sku is null
         """,
         [key.platform for key in keys],
         [key.shop_id for key in keys],

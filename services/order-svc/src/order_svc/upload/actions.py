@@ -5,7 +5,6 @@ of a receipt wins.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -15,38 +14,31 @@ from order_svc.intake import store as intake_store
 from order_svc.intake.store import Incoming
 from order_svc.platforms import pos
 from order_svc.upload import store
-from order_svc.upload.rules import Receipts, dedupe_key
+from order_svc.upload.rules import Receipts, UploadedFile
 from order_svc.upload.store import Upload
+
+RECEIPTS_MAX = 1_000
 
 
 async def take(
-    tx: Write,
-    *,
-    shop_id: str,
-    raw: bytes,
-    file_name: str | None,
-    rows: Sequence[Mapping[str, str]],
-    receipts: Receipts,
-    lines: Sequence[int],
-    subject: str,
-    at: datetime,
+    tx: Write, file: UploadedFile, receipts: Receipts, *, subject: str, at: datetime
 ) -> tuple[UUID, dict[str, object]]:
-    """Stores the file and its receipts; returns the upload and its report (the earlier one for a known file)."""
-    report = receipts.report(lines)
-    digest = hashlib.sha256(raw).digest()
-    upload = Upload(uuid7(), pos.ADAPTER.name, shop_id, digest, file_name, report, len(rows), subject, at)
+    """Stores the file and its receipts; returns the upload and its report. A file known already changes nothing."""
+    report = receipts.report(file.lines)
+    name = pos.ADAPTER.name
+    upload = Upload(uuid7(), name, file.shop_id, file.key, file.name, report, len(file.rows), subject, at)
     if not await store.insert(tx, upload):
-        known = await store.find(tx, pos.ADAPTER.name, shop_id, digest)
+        known = await store.find(tx, name, file.shop_id, file.key)
         assert known is not None  # noqa: S101  the insert just met it
         return known.upload_id, {**report, "receipts_new": 0, "known": True}
     incoming = [
         Incoming(
             uuid7(),
-            pos.ADAPTER.name,
-            shop_id,
+            name,
+            receipt.store or file.shop_id,
             pos.TOPIC,
             None,
-            dedupe_key(receipt, rows),
+            file.receipt_key(receipt),
             b"",
             hashlib.sha256(receipt.raw).digest(),
             receipt.raw,
@@ -56,5 +48,7 @@ async def take(
         )
         for receipt in receipts.upload.receipts
     ]
-    fresh = await intake_store.record(tx, incoming) if incoming else set()
-    return upload.upload_id, {**report, "receipts_new": len(fresh), "known": False}
+    fresh = 0
+    for start in range(0, len(incoming), RECEIPTS_MAX):
+        fresh += len(await intake_store.record(tx, incoming[start : start + RECEIPTS_MAX]))
+    return upload.upload_id, {**report, "receipts_new": fresh, "known": False}

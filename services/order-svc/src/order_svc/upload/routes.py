@@ -1,5 +1,7 @@
 """`/v1/uploads`: a till's file, with a verdict for every row."""
 
+import asyncio
+import hashlib
 import json
 from datetime import datetime
 from typing import Annotated, Any
@@ -10,13 +12,13 @@ from fastapi import Query, Request
 
 from channel_kit.auth import Caller, scope
 from channel_kit.clock import now
-from channel_kit.files import read_table, upload_body
+from channel_kit.files import Table, read_table, upload_body
 from channel_kit.http import CurrencyCode, Router, View, database
 from channel_kit.pagination import Cursor, Page
 from channel_kit.problems import Unprocessable
 from order_svc.platforms import pos
 from order_svc.upload import actions, store
-from order_svc.upload.rules import Receipts
+from order_svc.upload.rules import Receipts, UploadedFile
 
 router = Router(tags=["uploads"])
 
@@ -72,29 +74,28 @@ async def upload(
 ) -> UploadView:
     """Takes a POS file (CSV; UTF-8 or GB18030). Bad rows are refused one by one; the rest goes to the ledger.
 
-    `time_zone` is the zone of the file's dates (the enterprise's, when not said), `currency` that of rows without one.
+    `shop_id` is the shop of rows that name no `store`, `time_zone` the zone of the file's dates (the enterprise's,
+    when not said), `currency` that of rows without one.
     """
-    zone = time_zone or request.app.state.settings.time_zone
+    zone, at = time_zone or request.app.state.settings.time_zone, now()
     try:
         ZoneInfo(zone)
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError):  # an unknown name is a KeyError
         raise UnknownZone from None
-    table = read_table(raw, required=REQUIRED)
-    at = now()
-    judged = Receipts(pos.rows_to_documents(table.rows, time_zone=zone, received_at=at, currency=currency))
+    # Reading and judging a large file takes seconds, during which webhooks are to be answered.
+    table, judged = await asyncio.to_thread(_judge, raw, zone, at, currency)
+    digest = hashlib.sha256(raw).digest()
+    file = UploadedFile(shop_id, file_name, digest, table.rows, table.lines, zone, currency)
     async with database(request).write(caller.actor) as tx:
-        upload_id, report = await actions.take(
-            tx,
-            shop_id=shop_id,
-            raw=raw,
-            file_name=file_name,
-            rows=table.rows,
-            receipts=judged,
-            lines=table.lines,
-            subject=caller.subject,
-            at=at,
-        )
+        upload_id, report = await actions.take(tx, file, judged, subject=caller.subject, at=at)
     return UploadView.model_validate({"upload_id": upload_id, **report})
+
+
+def _judge(raw: bytes, zone: str, at: datetime, currency: str) -> tuple[Table, Receipts]:
+    table = read_table(raw, required=REQUIRED)
+    return table, Receipts(
+        pos.rows_to_documents(table.rows, time_zone=zone, received_at=at, currency=currency)
+    )
 
 
 @router.get("/v1/uploads")

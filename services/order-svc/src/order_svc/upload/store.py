@@ -15,7 +15,7 @@ class Upload(NamedTuple):
     upload_id: UUID
     platform: str
     shop_id: str
-    file_sha256: bytes
+    file_key: bytes
     file_name: str | None
     report: dict[str, Any]
     rows: int
@@ -23,15 +23,15 @@ class Upload(NamedTuple):
     received_at: datetime
 
 
-async def find(tx: Read, platform: str, shop_id: str, file_sha256: bytes) -> Row[Any] | None:
+async def find(tx: Read, platform: str, shop_id: str, file_key: bytes) -> Row[Any] | None:
     return await tx.row(
         """
         select upload_id, rows, received_at, report::text as report from upload
-        where platform = $1 and shop_id = $2 and file_sha256 = $3
+        where platform = $1 and shop_id = $2 and file_key = $3
         """,
         platform,
         shop_id,
-        file_sha256,
+        file_key,
     )
 
 
@@ -40,7 +40,7 @@ async def insert(tx: Write, upload: Upload) -> bool:
     return bool(
         await tx.execute(
             """
-            insert into upload (upload_id, platform, shop_id, file_sha256, file_name, report, rows, subject, received_at)
+            insert into upload (upload_id, platform, shop_id, file_key, file_name, report, rows, subject, received_at)
             values ($1, $2, $3, $4, $5, $6::text::json, $7, $8, $9) on conflict do nothing
             """,
             *upload._replace(report=json.dumps(upload.report)),  # type: ignore[arg-type]

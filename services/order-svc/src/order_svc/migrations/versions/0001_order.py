@@ -66,13 +66,13 @@ create table upload (
   upload_id uuid primary key,
   platform text not null,
   shop_id text not null,
-  file_sha256 bytea not null,
+  file_key bytea not null,
   file_name text,
   report json not null,
   rows integer not null,
   subject text not null,
   received_at timestamptz not null,
-  unique (platform, shop_id, file_sha256)
+  unique (platform, shop_id, file_key)
 );
 
 create table order_head (
@@ -85,6 +85,7 @@ create table order_head (
   stream_version bigint not null default 0,
   document json,
   deleted_version bigint,
+  deleted_at timestamptz,
   marks text[] not null default '{}',
   lifecycle text,
   payment text,
@@ -106,11 +107,9 @@ create table order_head (
   unique (platform_order_id, shop_id, platform)
 );
 create index order_head_number on order_head (number) where number is not null;
-create index order_head_business on order_head (business_at desc, order_id desc);
 create index order_head_flags on order_head using gin (flags) where flags <> '{}';
 create index order_head_shop on order_head (shop_id, platform);
-create index order_head_partner on order_head (partner_id, business_at desc);
-create index order_head_waiting on order_head (order_id) where document is null;
+create index order_head_partner on order_head (partner_id, order_id);
 
 create table order_line (
   order_id uuid not null,
@@ -131,7 +130,6 @@ create table order_line (
   primary key (order_id, line_no)
 );
 create index order_line_unmapped on order_line (platform_sku) where sku is null and line_kind = 'product';
-create index order_line_platform_sku on order_line (platform_sku) where line_kind = 'product';
 
 create table order_revision (
   revision_id uuid primary key,

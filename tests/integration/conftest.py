@@ -1,0 +1,43 @@
+"""One running stack for all tests of this folder, and the makers of everything that they sell on it.
+
+`QUDAO_TEST_STACK` names the data folder of a stack that runs already (quicker while a test is being written);
+otherwise a real `qudao up` is started once, on free ports. Nothing is skipped: what cannot be had fails.
+"""
+
+import os
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from qudao.stack import Stack
+
+from . import shops
+from .deployment import Deployment, deployed
+
+
+@pytest.fixture(scope="session")
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Deployment]:
+    """A whole stack that is up, killed at the end."""
+    if named := os.environ.get("QUDAO_TEST_STACK"):
+        async with httpx.AsyncClient(timeout=30) as http:
+            yield Deployment(Stack.open(Path(named)), http)
+        return
+    folder = tmp_path_factory.mktemp("stack")
+    async with deployed(folder / "data", folder / "up.log") as deployment:
+        yield deployment
+
+
+@pytest.fixture(scope="session")
+def trade(stack: Deployment) -> Callable[..., Any]:
+    """Call it for a fresh partner with plan, contract, bound shop and an item in stock."""
+    return partial(shops.trade, stack)
+
+
+@pytest.fixture(scope="session")
+def connect(stack: Deployment) -> Callable[..., Any]:
+    """Call it for a fresh shop that is connected and bound to nobody."""
+    return partial(shops.connect, stack)

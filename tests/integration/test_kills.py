@@ -1,0 +1,112 @@
+"""SIGKILL between every two steps of every mechanism, under traffic; and of every kind of process during a day.
+
+Nothing that was answered 200 is lost, nothing is done twice, and the audit is clean once everybody is back.
+"""
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from . import shops
+from .lab import Lab, lab
+from .shops import IN_FORCE, Trade, order_body
+
+RELAY = ("relay.before_send", "relay.before_ack", "relay.after_ack", "relay.before_commit")
+FEED = ("feed.before_handle", "feed.after_handle", "feed.before_commit", "feed.after_commit")
+INTAKE = ("intake.before_commit", "intake.after_commit")
+DRAIN = ("drain.after_claim", "drain.before_settle", "drain.before_commit", "drain.after_commit")
+# Each service dies at each point once; some of them a few passes later, in the middle of things.
+POINTS = {
+    "partner": RELAY,
+    "order": (*INTAKE, *DRAIN, *RELAY, *(f"{point}:3" for point in FEED), "drain.before_commit:4"),
+    "inventory": (*FEED, *(f"{point}:2" for point in RELAY)),
+    "incentive": (*RELAY, *(f"{point}:2" for point in FEED)),
+    "insight": (*FEED, *(f"{point}:5" for point in FEED)),
+}
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Lab]:
+    async with lab(tmp_path) as made:
+        await made.start(*POINTS)
+        yield made
+
+
+class Traffic:
+    """Orders and changes of reference data, one after the other, until stopped. Remembers what was accepted."""
+
+    def __init__(self, bench: Lab, trades: list[Trade]) -> None:
+        self.bench, self.trades = bench, trades
+        self.accepted: list[tuple[Trade, str]] = []
+        self.stop = asyncio.Event()
+
+    async def orders(self) -> None:
+        for number in count():
+            if self.stop.is_set():
+                return
+            sold = self.trades[number % len(self.trades)]
+            order_id, body, topic = order_body(sold.shop.platform, sold.sku)
+            await sold.shop.delivered(body, topic)
+            self.accepted.append((sold, order_id))
+            await asyncio.sleep(0.05)
+
+    async def changes(self) -> None:
+        """Stock, mappings, bindings: something for each producer's relay and each consumer's feeds."""
+        for number in count():
+            if self.stop.is_set():
+                return
+            sold = self.trades[number % len(self.trades)]
+            shop = f"/v1/shops/{sold.shop.platform}/{sold.shop.shop_id}/bindings"
+            bound = {
+                "partner_id": sold.partner_id,
+                "channel": ("online", "store")[number % 2],
+                "valid_from": IN_FORCE,
+                "replace": True,
+            }
+            lines = [{"sku": sold.sku, "quantity": "2"}]
+            await asyncio.gather(
+                self.bench.insist("partner", "POST", shop, bound),
+                self.bench.insist("inventory", "POST", "/v1/receipts", {"lines": lines}),
+            )
+            await asyncio.sleep(0.3)
+
+
+async def _run_the_gauntlet(bench: Lab, service: str) -> list[str]:
+    """Lets a service die at each of its points, then runs it without any; where it died."""
+    member = bench.members[service]
+    died = []
+    for point in POINTS[service]:
+        if member.process is not None and member.process.poll() is None:
+            member.end(signal.SIGKILL)
+        member.start(QUDAO_FAILPOINT=point)
+        status = await member.died(90)
+        assert status == -signal.SIGKILL, f"{service} at {point} ended with {status}: {member.said()}"
+        died.append(point)
+    member.start(QUDAO_FAILPOINT="")
+    return died
+
+
+async def test_death_between_any_two_steps_loses_and_doubles_nothing(bench: Lab) -> None:
+    trades = [await shops.trade(bench, platform) for platform in ("shopify", "woocommerce", "generic")]
+    traffic = Traffic(bench, trades)
+    senders = [asyncio.create_task(traffic.orders()), asyncio.create_task(traffic.changes())]
+    began = time.monotonic()
+    try:
+        deaths = await asyncio.gather(*(_run_the_gauntlet(bench, service) for service in POINTS))
+    finally:
+        traffic.stop.set()
+    await asyncio.gather(*senders)
+    assert dict(zip(POINTS, deaths, strict=True)) == {name: list(points) for name, points in POINTS.items()}
+    for service in POINTS:
+        await bench.ready(service)
+    await bench.audit_clean(120)
+    taken = await bench.rows("order", "select platform_order_id from order_head where document is not null")
+    assert sorted(row[0] for row in taken) == sorted(order_id for _, order_id in traffic.accepted)
+    print(
+        f"\n{sum(map(len, deaths))} deaths in {time.monotonic() - began:.0f} s under {len(traffic.accepted)} orders"
+    )
