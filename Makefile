@@ -13,7 +13,7 @@ ARGS ?=
 .PHONY: help run demo test check format lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  \033[36mmake %-8s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/ready ## Run everything here, play a day of traffic, stay up (Ctrl-C stops; data in .qudao)
 	@$(BIN)/qudao up --demo $(ARGS)

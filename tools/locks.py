@@ -23,27 +23,40 @@ LOCKS = {
 def declared() -> str:
     """Fingerprint of every dependency that some pyproject declares."""
     texts = []
-    for path in sorted([ROOT / "pyproject.toml", *ROOT.glob("*/*/pyproject.toml"), *ROOT.glob("cli/pyproject.toml")]):
+    for path in sorted(
+        [ROOT / "pyproject.toml", *ROOT.glob("*/*/pyproject.toml"), *ROOT.glob("cli/pyproject.toml")]
+    ):
         project = tomllib.loads(path.read_text())
         texts.append(f"{path.relative_to(ROOT)}{project['project'].get('dependencies')}")
-        texts.append(str(project["project"].get("optional-dependencies")) + str(project.get("dependency-groups")))
+        texts.append(
+            str(project["project"].get("optional-dependencies")) + str(project.get("dependency-groups"))
+        )
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 
 def write() -> None:
     subprocess.run([UV, "lock", "--quiet"], cwd=ROOT, check=True)  # noqa: S603
     for name, choice in LOCKS.items():
-        command = [UV, "export", "--quiet", "--frozen", "--no-emit-workspace", "--no-annotate", "--no-header", *choice]
+        command = [
+            UV,
+            "export",
+            "--quiet",
+            "--frozen",
+            "--no-emit-workspace",
+            "--no-annotate",
+            "--no-header",
+            *choice,
+        ]
         exported = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout  # noqa: S603
         (ROOT / name).write_text(f"{MARK}{declared()}\n{exported}")
-        print(f"{name}: {exported.count('==')} packages")  # noqa: T201
+        print(f"{name}: {exported.count('==')} packages")
 
 
 def check() -> int:
     """0 when every lock was written for today's pyprojects."""
     stale = [name for name in LOCKS if not (ROOT / name).read_text().startswith(f"{MARK}{declared()}\n")]
     for name in stale:
-        print(f"{name} does not match the pyprojects any more: run `make lock`")  # noqa: T201
+        print(f"{name} does not match the pyprojects any more: run `make lock`")
     return 1 if stale else 0
 
 

@@ -14,7 +14,9 @@ from qudao.stack import NoStack, Stack
 
 T = TypeVar("T")
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Qudao, an open channel middle platform (渠道).")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Qudao, an open channel middle platform (渠道)."
+)
 console = Console()
 
 Data = Annotated[Path, typer.Option("--data", help="Folder of the local stack.", envvar="QUDAO_DATA")]
@@ -32,7 +34,11 @@ def _on(data: Path, run: Callable[[Stack], Awaitable[T]]) -> T:
     try:
         return asyncio.run(operation())
     except (NoStack, Refused, httpx.TransportError) as error:
-        said = str(error) if not isinstance(error, httpx.TransportError) else f"the stack does not answer ({error})"
+        said = (
+            str(error)
+            if not isinstance(error, httpx.TransportError)
+            else f"the stack does not answer ({error})"
+        )
         console.print(f"[red]{said}[/]")
         raise typer.Exit(1) from None
 
@@ -40,7 +46,9 @@ def _on(data: Path, run: Callable[[Stack], Awaitable[T]]) -> T:
 @app.command()
 def up(
     data: Data = DATA,
-    demo: Annotated[bool, typer.Option("--demo", help="Play a day of traffic on an empty stack, then stay up.")] = False,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Play a day of traffic on an empty stack, then stay up.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed of the day.")] = 1,
     orders: Annotated[int, typer.Option(help="Orders of the day.")] = 600,
 ) -> None:
@@ -108,7 +116,9 @@ def token(
 
 
 @app.command()
-def replay(consumer: Annotated[str, typer.Argument(help="Such as insight.order.")], data: Data = DATA) -> None:
+def replay(
+    consumer: Annotated[str, typer.Argument(help="Such as insight.order.")], data: Data = DATA
+) -> None:
     """Read a consumer's topic again from the beginning; what was seen has no new effect."""
     from qudao import operations
 

@@ -6,10 +6,11 @@ Everything goes through the services' HTTP APIs, with the administrator's token,
 from typing import Any
 
 import httpx
-from channel_kit.outbound import client as http_client
-from qudao.stack import SERVICES, Stack
 from rich.console import Console
 from rich.table import Table
+
+from channel_kit.outbound import client as http_client
+from qudao.stack import SERVICES, Stack
 
 
 class Refused(RuntimeError):
@@ -21,7 +22,9 @@ async def token(stack: Stack, scopes: str | None = None) -> str:
     form = {"grant_type": "client_credentials", **({"scope": scopes} if scopes else {})}
     async with http_client() as http:
         answer = await http.post(
-            stack.url("partner") + "/v1/tokens", data=form, auth=(stack.admin.client_id, stack.admin.client_secret)
+            stack.url("partner") + "/v1/tokens",
+            data=form,
+            auth=(stack.admin.client_id, stack.admin.client_secret),
         )
     return str(_checked(answer)["access_token"])
 
@@ -69,7 +72,9 @@ async def status(stack: Stack, console: Console) -> dict[str, Any]:
 
 async def redrive(stack: Stack, service: str, consumer: str | None) -> int:
     """Tries failed events again, in version order; returns how many."""
-    answer = await _call(stack, service, "POST", "/v1/admin/parked/redrive", json={"consumer": consumer} if consumer else {})
+    answer = await _call(
+        stack, service, "POST", "/v1/admin/parked/redrive", json={"consumer": consumer} if consumer else {}
+    )
     return int(answer["events"])
 
 
@@ -82,7 +87,9 @@ async def replay(stack: Stack, consumer: str) -> int:
 
 async def reprocess(stack: Stack, reason: str | None) -> int:
     """Reads quarantined deliveries again; returns how many."""
-    answer = await _call(stack, "order", "POST", "/v1/deliveries/reprocess", json={"reason": reason} if reason else {})
+    answer = await _call(
+        stack, "order", "POST", "/v1/deliveries/reprocess", json={"reason": reason} if reason else {}
+    )
     return int(answer["requeued"])
 
 

@@ -9,6 +9,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from rich.console import Console
+from rich.table import Table
+
 from channel_kit.clock import now
 from order_svc.intake import rules as intake
 from order_svc.intake.rules import Delivery
@@ -16,8 +19,6 @@ from order_svc.order import rules as orders
 from order_svc.order.rules import Account, Head
 from order_svc.order.values import Deletion, OrderDocument, Refund, dump
 from order_svc.platforms import PLATFORMS
-from rich.console import Console
-from rich.table import Table
 
 NOBODY = UUID(int=0)
 
@@ -92,7 +93,7 @@ def _entry(wanted: Any) -> dict[str, Any]:
 def show(report: dict[str, Any], console: Console) -> None:
     """The same for people."""
     colour = {"ledger": "green", "ignored": "yellow", "quarantined": "red"}[report["verdict"]]
-    console.print(f"[{colour}]{report['verdict']}[/] · {report['reason']}" + (f" · {report['detail']}" if report["detail"] else ""))
+X
     console.print(f"platform {report['platform']} · topic {report['topic'] or 'not stated'} · key {report['dedupe_key'][:16]}…")
     if report["flags"]:
         console.print("flags: " + ", ".join(report["flags"]))

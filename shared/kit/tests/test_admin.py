@@ -21,7 +21,7 @@ from channel_kit.upkeep import standard_loops
 
 KID, PEM, JWK = new_key()
 Client = httpx.AsyncClient
-ROUTES = [
+ROUTES: list[tuple[str, str, dict[str, str] | None]] = [
     ("GET", "/v1/admin/status", None),
     ("GET", "/v1/admin/parked", None),
     ("POST", "/v1/admin/parked/redrive", {}),

@@ -7,17 +7,7 @@ import pytest
 
 from channel_kit.provision import provision
 
-TABLES = {
-    "outbox",
-    "outbox_pending",
-    "watermark",
-    "parked",
-    "feed_position",
-    "idempotency",
-    "rederive",
-    "signing_key",
-    "operator_action",
-}
+ODD = "o'clock \\ \"$$"
 
 
 async def connect(

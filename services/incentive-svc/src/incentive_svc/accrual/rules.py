@@ -24,7 +24,7 @@ from incentive_svc.accrual.values import (
     Slices,
     Window,
 )
-from incentive_svc.basis.rules import Period, period_of, periods_near, starts_at, zone
+from incentive_svc.basis.rules import period_of, periods_near, starts_at, zone
 from incentive_svc.basis.values import AXES, Amounts, Entry
 from incentive_svc.plan.rules import rebate
 from incentive_svc.plan.values import Plan, Terms
@@ -172,11 +172,6 @@ def difference(target: Slices, held: Slices) -> dict[Product, int]:
     """What brings a cell's slices from `held` to `target`."""
     products = target.keys() | held.keys()
     return {product: target.get(product, 0) - held.get(product, 0) for product in products}
-
-
-def period_of_cell(cell: Cell) -> Period:
-    """The period of a cell."""
-    return Period(cell.key.period_start, cell.period_end)
 
 
 def _by_name(product: Product) -> tuple[str, str]:

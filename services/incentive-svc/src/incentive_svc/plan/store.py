@@ -76,15 +76,6 @@ async def page(tx: Read, after: str, limit: int) -> list[Head]:
     return [_head(row) for row in rows]
 
 
-async def heads(tx: Read, plan_ids: Sequence[UUID]) -> dict[UUID, Head]:
-    """Plans by id."""
-    rows = await tx.rows(
-        "select plan_id, code, name, revision, stream_version from plan where plan_id = any($1::uuid[])",
-        sorted(set(plan_ids)),
-    )
-    return {row.plan_id: _head(row) for row in rows}
-
-
 async def versions(tx: Read, plan_id: UUID) -> list[Stored]:
     """Every version of a plan the caller may see, in order."""
     rows = await tx.rows(

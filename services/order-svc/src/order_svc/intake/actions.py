@@ -18,7 +18,7 @@ from order_svc.order.values import News
 
 log = structlog.get_logger(__name__)
 waiting = Gauge(
-    "qudao_deliveries",
+    "qudao_deliveries_waiting",
     "Deliveries that wait, by status: new for the drain, quarantined for people.",
     ["status"],
 )
