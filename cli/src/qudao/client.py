@@ -44,17 +44,21 @@ class Unreachable(RuntimeError):
 class Client:
     """Typed by what it sends, not by what comes back: answers are plain JSON values."""
 
-    def __init__(self, stack: Stack, http: httpx.AsyncClient) -> None:
+    def __init__(self, stack: Stack, http: httpx.AsyncClient, patience: float = PATIENCE_SECONDS) -> None:
         self.stack, self.http = stack, http
+        self._patience = patience
         self._token, self._renew_at = "", 0.0
         self._renewing = asyncio.Lock()
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, stack: Stack) -> AsyncIterator["Client"]:
-        """A client that has its token. Raises `Refused` or `Unreachable`."""
+    async def connect(cls, stack: Stack, patience: float = PATIENCE_SECONDS) -> AsyncIterator["Client"]:
+        """A client that has its token; it waits up to `patience` seconds for a service that is away.
+
+        Raises `Refused` or `Unreachable`.
+        """
         async with outbound.client() as http:
-            client = cls(stack, http)
+            client = cls(stack, http, patience)
             await client.token()
             yield client
 
@@ -98,7 +102,8 @@ class Client:
                         self.stack.url("partner") + "/v1/tokens",
                         data={"grant_type": "client_credentials"},
                         auth=(admin.client_id, admin.client_secret),
-                    )
+                    ),
+                    self._patience,
                 )
                 given = _checked(answer)
                 self._token = given["access_token"]
@@ -112,7 +117,7 @@ class Client:
             headers = {**own, "authorization": f"Bearer {await self.token()}"}
             return await self.http.request(method, url, headers=headers, **options)
 
-        return _checked(await patiently(attempt))
+        return _checked(await patiently(attempt, self._patience))
 
 
 async def patiently(

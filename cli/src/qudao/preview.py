@@ -31,7 +31,9 @@ def preview(platform: str, raw: bytes, topic: str = "", at: datetime | None = No
     """`{verdict, reason, platform, topic, dedupe_key, document?, entries, flags}` as plain JSON values."""
     adapter = PLATFORMS.get(platform)
     if adapter is None:
-        raise UnknownPlatform(f"there is no adapter for {platform!r}; use one of {', '.join(sorted(PLATFORMS))}")
+        raise UnknownPlatform(
+            f"there is no adapter for {platform!r}; use one of {', '.join(sorted(PLATFORMS))}"
+        )
     received_at = at or now()
     message = adapter.describe(raw, {})
     read = intake.read(Delivery(NOBODY, platform, "preview", topic or message.topic, raw, received_at, False))
@@ -93,8 +95,11 @@ def _entry(wanted: Any) -> dict[str, Any]:
 def show(report: dict[str, Any], console: Console) -> None:
     """The same for people."""
     colour = {"ledger": "green", "ignored": "yellow", "quarantined": "red"}[report["verdict"]]
-X
-    console.print(f"platform {report['platform']} · topic {report['topic'] or 'not stated'} · key {report['dedupe_key'][:16]}…")
+    detail = f" · {report['detail']}" if report["detail"] else ""
+    console.print(f"[{colour}]{report['verdict']}[/] · {report['reason']}{detail}")
+    console.print(
+        f"platform {report['platform']} · topic {report['topic'] or 'not stated'} · key {report['dedupe_key'][:16]}…"
+    )
     if report["flags"]:
         console.print("flags: " + ", ".join(report["flags"]))
     if report["entries"]:

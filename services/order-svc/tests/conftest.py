@@ -3,9 +3,13 @@
 import base64
 import hashlib
 import hmac
+import importlib.util
 import json
+import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -51,6 +55,19 @@ class Shop:
     async def rows(self, sql: str, *args: Any) -> list[Any]:
         async with self.database.read(WORKER) as tx:
             return await tx.rows(sql, *args)
+
+
+@pytest.fixture(scope="session")
+def histories() -> ModuleType:
+    """The module beside this one: strategies for order histories, and a ledger in memory."""
+    path = Path(__file__).with_name("histories.py")
+    spec = importlib.util.spec_from_file_location("order_histories", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture
@@ -184,7 +201,9 @@ def make_refund(
                 "restock_type": "return",
             }
         ],
-        "transactions": [{"id": 2, "kind": "refund", "status": "success", "amount": amount, "currency": "CNY"}],
+        "transactions": [
+            {"id": 2, "kind": "refund", "status": "success", "amount": amount, "currency": "CNY"}
+        ],
         "order_adjustments": [],
     }
 
