@@ -56,25 +56,28 @@ def fault(node: ast.expr | ast.stmt, what: str) -> str:
 _ENDS = re.compile(
     r"\s*(begin|commit|rollback|start\s+transaction|savepoint|abort|end)\s*;?\s*", re.IGNORECASE
 )
+_STATEMENT = {"execute", "rows", "row", "value", "text", "exec_driver_sql"}
 _TRANSACTION = {"commit", "rollback", "begin", "begin_nested", "begin_twophase"}
 
 
 def transaction_calls(tree: ast.AST) -> list[str]:
     """`x.commit()` and its like, and the same as SQL. Kafka's `commit(offsets)` has an argument and is no transaction."""
-    found = []
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Call):
-            continue
-        if isinstance(node.func, ast.Attribute) and node.func.attr in _TRANSACTION and not node.args:
-            found.append(fault(node, f"{node.func.attr}() outside channel_kit.database"))
-        for argument in node.args:
-            if (
-                isinstance(argument, ast.Constant)
-                and isinstance(argument.value, str)
-                and _ENDS.fullmatch(argument.value)
-            ):
-                found.append(fault(node, f"{argument.value!r} as a statement"))
-    return found
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    texts = [
+        (call, _text(call.args[0])) for call in calls if call.args and set(_names(call.func)) & _STATEMENT
+    ]
+    return [
+        *(
+            fault(call, f"{call.func.attr}() outside channel_kit.database")
+            for call in calls
+            if isinstance(call.func, ast.Attribute) and call.func.attr in _TRANSACTION and not call.args
+        ),
+        *(fault(call, f"{text!r} as a statement") for call, text in texts if _ENDS.fullmatch(text)),
+    ]
+
+
+def _text(node: ast.expr) -> str:
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
 
 
 def test_transactions_begin_and_end_in_one_place() -> None:
@@ -93,9 +96,17 @@ def floats(tree: ast.AST) -> list[str]:
             found.append(fault(node, f"the float {node.value!r}"))
         elif isinstance(node, ast.Name) and node.id == "float":
             found.append(fault(node, "float"))
-        elif isinstance(node, ast.BinOp | ast.AugAssign) and isinstance(node.op, ast.Div):
+        elif (
+            isinstance(node, ast.BinOp | ast.AugAssign) and isinstance(node.op, ast.Div) and not _exact(node)
+        ):
             found.append(fault(node, "a true division"))
     return found
+
+
+def _exact(node: ast.BinOp | ast.AugAssign) -> bool:
+    """Whether one sees at the place itself that fractions are divided."""
+    sides = [node.left, node.right] if isinstance(node, ast.BinOp) else [node.value]
+    return any(isinstance(side, ast.Call) and set(_names(side)) & {"Fraction"} for side in sides)
 
 
 def test_no_float_comes_near_money() -> None:
@@ -132,19 +143,21 @@ def leaky_comparisons(tree: ast.AST) -> list[str]:
         and "hmac" in {getattr(node, "module", None), *(alias.name for alias in node.names)}
         for node in ast.walk(tree)
     )
-    found = []
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Compare):
-            continue
-        if not any(isinstance(op, ast.Eq | ast.NotEq | ast.In | ast.NotIn) for op in node.ops):
-            continue
-        sides = [node.left, *node.comparators]
-        if any(isinstance(side, ast.Constant) for side in sides):
-            continue
-        for name in {name for side in sides for name in _names(side) if _SECRET_NAMES.search(name)}:
-            if uses_hmac or "digest" not in name.lower():
-                found.append(fault(node, f"{name} is not compared by hmac.compare_digest"))
-    return found
+    return [
+        fault(node, f"{name} is not compared by hmac.compare_digest")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Eq | ast.NotEq | ast.In | ast.NotIn)
+        for name in _compared(node)
+        if _SECRET_NAMES.search(name) and (uses_hmac or "digest" not in name.lower())
+    ]
+
+
+def _compared(node: ast.Compare) -> set[str]:
+    """What is compared with what; a comparison with a constant tells nobody anything."""
+    sides = [node.left, *node.comparators]
+    if any(isinstance(side, ast.Constant) for side in sides):
+        return set()
+    return {name for side in sides for name in _names(side)}
 
 
 def test_secrets_are_compared_in_constant_time() -> None:
@@ -196,8 +209,10 @@ BAD: list[tuple[Check, str]] = [
 GOOD: list[tuple[Check, str]] = [
     (transaction_calls, "async def f(kafka, offsets):\n    await kafka.commit(offsets)"),
     (transaction_calls, "async def f(tx):\n    await tx.execute('commit work to nothing')"),
+    (transaction_calls, "def f(audit):\n    audit.note('commit')"),
     (floats, "def f(a, b): return a // b + a % b"),
     (floats, "HALF = Fraction(1, 2)"),
+    (floats, "def f(a, b): return Fraction(a) / b"),
     (leaky_comparisons, "import hmac\ndef f(signature, g): return hmac.compare_digest(signature, g)"),
     (leaky_comparisons, "def f(signature): return signature == ''"),
     (leaky_comparisons, "import hashlib\ndef f(b, d): return hashlib.sha256(b).digest() == d"),

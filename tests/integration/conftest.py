@@ -5,7 +5,8 @@ otherwise a real `qudao up` is started once, on free ports. Nothing is skipped: 
 """
 
 import os
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,3 +42,20 @@ def trade(stack: Deployment) -> Callable[..., Any]:
 def connect(stack: Deployment) -> Callable[..., Any]:
     """Call it for a fresh shop that is connected and bound to nobody."""
     return partial(shops.connect, stack)
+
+
+@pytest.fixture(scope="session")
+def tally(request: pytest.FixtureRequest) -> Iterator[Callable[[str, str], None]]:
+    """Counts what bad inputs ended as, by class; the counts are part of the test run's output."""
+    seen: dict[str, Counter[str]] = {}
+
+    def count(kind: str, ended: str) -> None:
+        seen.setdefault(kind, Counter())[ended] += 1
+
+    yield count
+    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+    for kind, ends in seen.items():
+        told = ", ".join(f"{n} × {end}" for end, n in sorted(ends.items()))
+        worst = sum(n for end, n in ends.items() if end.startswith("5"))
+        if reporter is not None:
+            reporter.write_line(f"bad input, {kind}: {ends.total()} ({told}), {worst} × 5xx")

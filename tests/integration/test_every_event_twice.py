@@ -22,7 +22,7 @@ from qudao.equations import CONSUMERS
 from qudao.stack import SERVICES
 
 from .deployment import Deployment, new_id, qudao, until, until_equal
-from .shops import order_body, shopify_order, shopify_refund
+from .letters import order_body, shopify_order, shopify_refund
 
 Make = Callable[..., Awaitable[Any]]
 FEEDS = sorted(consumer for consumers in CONSUMERS.values() for consumer in consumers)

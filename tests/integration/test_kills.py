@@ -14,7 +14,8 @@ import pytest
 
 from . import shops
 from .lab import Lab, lab
-from .shops import IN_FORCE, Trade, order_body
+from .letters import order_body
+from .shops import IN_FORCE, Trade
 
 RELAY = ("relay.before_send", "relay.before_ack", "relay.after_ack", "relay.before_commit")
 FEED = ("feed.before_handle", "feed.after_handle", "feed.before_commit", "feed.after_commit")

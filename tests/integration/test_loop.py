@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from .deployment import Deployment, new_id, qudao, until_equal
-from .shops import Trade, generic_order, shopify_order, shopify_refund, woocommerce_order
+from .letters import generic_order, shopify_order, shopify_refund, woocommerce_order
+from .shops import Trade
 
 Make = Callable[..., Awaitable[Any]]
 

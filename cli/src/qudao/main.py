@@ -9,8 +9,9 @@ from typing import Annotated, TypeVar
 import typer
 from rich.console import Console
 
-from qudao.operations import Refused
-from qudao.stack import NoStack, Stack
+from qudao import operations
+from qudao.client import Client, Refused, Unreachable
+from qudao.stack import SERVICES, NoStack, Stack
 
 T = TypeVar("T")
 
@@ -24,23 +25,29 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 DATA = Path(".qudao")
 
 
-def _on(data: Path, run: Callable[[Stack], Awaitable[T]]) -> T:
+def _on(data: Path, run: Callable[[Client], Awaitable[T]]) -> T:
     """Runs an operation on the stack of a folder; says what is wrong in one line and ends with 1."""
-    import httpx
 
     async def operation() -> T:
-        return await run(Stack.open(data))
+        async with Client.connect(Stack.open(data), operations.PATIENCE_SECONDS) as client:
+            return await run(client)
 
     try:
         return asyncio.run(operation())
-    except (NoStack, Refused, httpx.TransportError) as error:
-        said = (
-            str(error)
-            if not isinstance(error, httpx.TransportError)
-            else f"the stack does not answer ({error})"
-        )
-        console.print(f"[red]{said}[/]")
+    except (NoStack, Refused, Unreachable) as error:
+        console.print(f"[red]{error}[/]")
         raise typer.Exit(1) from None
+
+
+def _service(name: str) -> str:
+    if name not in SERVICES:
+        raise typer.BadParameter(f"use one of {', '.join(SERVICES)}")
+    return name
+
+
+Service = Annotated[
+    str, typer.Argument(help="partner, order, inventory, incentive or insight.", callback=_service)
+]
 
 
 @app.command()
@@ -96,23 +103,16 @@ def audit(
 @app.command()
 def status(data: Data = DATA, as_json: Json = False) -> None:
     """Show lag, oldest pending, parked events and quarantined deliveries."""
-    from qudao import operations
-
     quiet = Console(quiet=True) if as_json else console
-    found = _on(data, lambda stack: operations.status(stack, quiet))
+    found = _on(data, lambda client: operations.status(client, quiet))
     if as_json:
         typer.echo(json.dumps(found))
 
 
 @app.command()
-def token(
-    data: Data = DATA,
-    scopes: Annotated[str | None, typer.Option(help="Space-separated scopes; all when left out.")] = None,
-) -> None:
+def token(data: Data = DATA) -> None:
     """Print an access token of the local administrator."""
-    from qudao import operations
-
-    typer.echo(_on(data, lambda stack: operations.token(stack, scopes)))
+    typer.echo(_on(data, operations.token))
 
 
 @app.command()
@@ -120,22 +120,19 @@ def replay(
     consumer: Annotated[str, typer.Argument(help="Such as insight.order.")], data: Data = DATA
 ) -> None:
     """Read a consumer's topic again from the beginning; what was seen has no new effect."""
-    from qudao import operations
-
-    partitions = _on(data, lambda stack: operations.replay(stack, consumer))
+    _service(consumer.partition(".")[0])
+    partitions = _on(data, lambda client: operations.replay(client, consumer))
     console.print(f"{consumer} starts over on {partitions} partitions")
 
 
 @app.command()
 def redrive(
-    service: Annotated[str, typer.Argument(help="Such as inventory.")],
+    service: Service,
     consumer: Annotated[str | None, typer.Option(help="One consumer only.")] = None,
     data: Data = DATA,
 ) -> None:
     """Try failed (parked) events again, in version order."""
-    from qudao import operations
-
-    events = _on(data, lambda stack: operations.redrive(stack, service, consumer))
+    events = _on(data, lambda client: operations.redrive(client, service, consumer))
     console.print(f"{events} events will be tried again")
 
 
@@ -145,23 +142,19 @@ def reprocess(
     data: Data = DATA,
 ) -> None:
     """Read quarantined deliveries again, with today's adapters."""
-    from qudao import operations
-
-    requeued = _on(data, lambda stack: operations.reprocess(stack, reason))
+    requeued = _on(data, lambda client: operations.reprocess(client, reason))
     console.print(f"{requeued} deliveries will be read again")
 
 
 @app.command()
 def republish(
-    service: Annotated[str, typer.Argument(help="Whose events, such as order.")],
+    service: Service,
     topic: Annotated[str | None, typer.Option(help="One topic only.")] = None,
     after_id: Annotated[int, typer.Option(help="Only outbox rows after this one.")] = 0,
     data: Data = DATA,
 ) -> None:
     """Send old events again to a broker that lost them."""
-    from qudao import operations
-
-    events = _on(data, lambda stack: operations.republish(stack, service, topic, after_id))
+    events = _on(data, lambda client: operations.republish(client, service, topic, after_id))
     console.print(f"{events} events will be sent again")
 
 

@@ -23,7 +23,7 @@ GOODS = ("product", "gift_card")
 
 
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=3000, deadline=None)
 def test_any_order_repetition_and_batching_ends_in_the_same_entries(
     histories: Any, data: st.DataObject
 ) -> None:
@@ -35,16 +35,16 @@ def test_any_order_repetition_and_batching_ends_in_the_same_entries(
 
 
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=3000, deadline=None)
 def test_every_reversal_is_exact_and_single_and_no_live_entry_points_to_a_reversed_one(
-    data: st.DataObject,
+    histories: Any, data: st.DataObject
 ) -> None:
     ledger = histories.told(data.draw(histories.deliveries(data.draw(histories.histories()))))
     by_id = {entry.entry_id: entry for entry in ledger.entries}
     reversals = [entry for entry in ledger.entries if entry.reverses_entry_id]
     assert len({entry.reverses_entry_id for entry in reversals}) == len(reversals)
     for entry in reversals:
-        undone = by_id[entry.reverses_entry_id or ORDER]
+        undone = by_id[entry.reverses_entry_id or histories.ORDER]
         assert undone.reverses_entry_id is None
         money, back = entry.wanted.components, undone.wanted.components
         assert [left + right for left, right in zip(money.parts, back.parts, strict=True)] == [0] * 7
@@ -61,7 +61,7 @@ def test_every_reversal_is_exact_and_single_and_no_live_entry_points_to_a_revers
 
 
 @given(data=st.data())
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=3000, deadline=None)
 def test_live_entries_add_up_as_worked_out_line_by_line(histories: Any, data: st.DataObject) -> None:
     history = data.draw(histories.histories())
     ledger, last = histories.told([history]), histories.greatest(history)
@@ -145,11 +145,11 @@ def _plain(refunds: Sequence[Refund]) -> bool:
 
 
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=3000, deadline=None)
 def test_what_is_paid_back_in_full_leaves_nothing_on_any_line(histories: Any, data: st.DataObject) -> None:
     history = data.draw(histories.histories())
     last = histories.greatest(history)
-    bare = Refund("all-of-it", "9001", "CNY", last.paid_minor, PLACED + timedelta(days=30))
+    bare = Refund("all-of-it", "9001", "CNY", last.paid_minor, histories.PLACED + timedelta(days=30))
     whole = sum(line.components.net_minor for line in last.lines if line.line_kind != "platform_fee")
     ledger = histories.told([[replace(last, refunds=()), bare]])
     left: dict[int, list[int]] = defaultdict(lambda: [0] * 7)
@@ -181,7 +181,7 @@ def breaches(entry: Entry) -> list[str]:
 
 
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=3000, deadline=None)
 def test_no_platform_fact_meets_a_constraint(histories: Any, data: st.DataObject) -> None:
     history = data.draw(histories.histories())
     for entry in histories.told([[document] for document in history]).entries:
@@ -189,7 +189,7 @@ def test_no_platform_fact_meets_a_constraint(histories: Any, data: st.DataObject
 
 
 @given(data=st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=3000, deadline=None)
 def test_times_and_origins_are_those_of_the_facts(histories: Any, data: st.DataObject) -> None:
     history = data.draw(histories.histories())
     ledger, last = histories.told([history]), histories.greatest(history)

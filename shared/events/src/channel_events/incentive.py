@@ -38,7 +38,7 @@ class PlanBody(Record):
     """The length of a period: month, quarter, year …"""
     currency: Currency
     shape: Code
-    """How tiers turn a basis into a rebate: marginal, all-units …"""
+    """How tiers turn a basis into a rebate: marginal, all_units …"""
     tiers: Annotated[tuple[Tier, ...], Field(max_length=1_000)]
     basis: Code
     recognition: Code

@@ -18,7 +18,7 @@ from uuid import UUID
 
 import asyncpg
 import structlog
-from sqlalchemy import Row
+from sqlalchemy import Connection, Row
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -182,6 +182,16 @@ class Database:
     async def close(self) -> None:
         for engine in self._engines.values():
             await engine.dispose()
+
+
+async def migrate(owner_url: str, run: Callable[[Connection], None]) -> None:
+    """Runs `run`, which is not async, in one transaction of the owner, without the limits of a service's session."""
+    engine = create_async_engine(owner_url)
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(run)
+    finally:
+        await engine.dispose()
 
 
 def sqlstate(error: BaseException) -> str | None:

@@ -6,8 +6,8 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
-from sqlalchemy.ext.asyncio import create_async_engine
 
+from channel_kit import database
 from channel_kit.database import Read
 from channel_kit.service import Service
 
@@ -50,9 +50,8 @@ async def upgrade(service: Service, owner_url: str) -> None:
     Raises the database's errors; a table that cannot be locked within 3 s is one, so that a migration never
     queues all traffic behind itself.
     """
-    engine = create_async_engine(owner_url)
 
-    def migrate(connection: Connection) -> None:
+    def run(connection: Connection) -> None:
         connection.execute(text("set local lock_timeout = '60s'"))
         connection.execute(text(f"select pg_advisory_xact_lock({_LOCK})"))
         connection.execute(text("set local lock_timeout = '3s'"))
@@ -62,11 +61,7 @@ async def upgrade(service: Service, owner_url: str) -> None:
         for role in ("api", "worker", "staff", "partner"):
             connection.execute(text(f"grant select on alembic_version to {service.name}_{role}"))
 
-    try:
-        async with engine.begin() as connection:
-            await connection.run_sync(migrate)
-    finally:
-        await engine.dispose()
+    await database.migrate(owner_url, run)
 
 
 async def current(tx: Read) -> str | None:
