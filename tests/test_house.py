@@ -106,7 +106,12 @@ def floats(tree: ast.AST) -> list[str]:
 def _exact(node: ast.BinOp | ast.AugAssign) -> bool:
     """Whether one sees at the place itself that fractions are divided."""
     sides = [node.left, node.right] if isinstance(node, ast.BinOp) else [node.value]
-    return any("Fraction" in set(_names(part)) for side in sides for part in ast.walk(side) if isinstance(part, ast.Call))
+    return any(
+        "Fraction" in set(_names(part))
+        for side in sides
+        for part in ast.walk(side)
+        if isinstance(part, ast.Call)
+    )
 
 
 def test_no_float_comes_near_money() -> None:

@@ -7,6 +7,7 @@ up). Nothing here knows what is bought or sold; `shops` does. Waiting is always 
 import asyncio
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -22,9 +23,10 @@ import httpx
 import psutil  # type: ignore[import-untyped]
 import pytest
 
+from channel_kit.local.server import port_is_free
 from qudao import audit as auditing
 from qudao.equations import EQUATIONS, Finding
-from qudao.stack import SERVICES, Stack
+from qudao.stack import DEFAULT_PORTS, SERVICES, Stack
 from qudao.supervisor import RUN_VARIABLE
 
 START_SECONDS = 240.0
@@ -254,6 +256,14 @@ async def until_equal(read: Callable[[], Awaitable[Any]], expected: Any, seconds
     await until(equal, seconds, lambda: f"{last} instead of {expected}")
 
 
+def choose_ports(data: Path) -> None:
+    """Gives a new stack ports of its own, beside the usual ones and those that clients are given, so that what
+    else runs on this machine does not meet it while it starts."""
+    data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    free = (port for port in random.sample(range(15_000, 32_000), 2_000) if port_is_free(port))
+    (data / "stack.json").write_text(json.dumps({"ports": {name: next(free) for name in DEFAULT_PORTS}}))
+
+
 def qudao(data: Path, *arguments: str, seconds: float = 240.0) -> "subprocess.CompletedProcess[str]":
     """The command line in a process of its own."""
     command = [sys.executable, "-m", "qudao.main", *arguments]
@@ -274,6 +284,7 @@ def running_up(
     data: Path, log: Path, *arguments: str, **environment: str
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """`qudao up` in `data` from its start until the test ends; nothing of it is left then. Output goes to `log`."""
+    choose_ports(data)
     with log.open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "qudao.main", "up", "--data", str(data), *arguments],
@@ -317,7 +328,10 @@ def opened(data: Path, *, prepare: bool = False) -> Stack:
     with pytest.MonkeyPatch.context() as patch:
         for name in _SERVERS:
             patch.delenv(name, raising=False)
-        return Stack.prepare(data) if prepare else Stack.open(data)
+        if not prepare:
+            return Stack.open(data)
+        choose_ports(data)
+        return Stack.prepare(data)
 
 
 def _end_all(data: Path) -> None:

@@ -109,7 +109,8 @@ NUMBERS: list[tuple[str, str, int]] = [
     ("hexadecimal", '"0x10"', 422),
     ("null", "null", 422),
     ("empty", '""', 422),
-    ("six decimals are fine", '"0.000001"', 201),
+    ("finer than the item is counted", '"0.5"', 409),
+    ("sound", '"2"', 201),
 ]
 ITEMS: list[tuple[str, dict[str, Any], int]] = [
     ("cost beyond the range", {"unit_cost_minor": 10**15 + 1, "currency": "CNY"}, 422),
@@ -153,7 +154,7 @@ QUERIES: list[tuple[str, str, str, int]] = [
     ("order", "/v1/ledger/blocks/0", "block zero", 422),
     ("order", f"/v1/ledger/blocks/{10**30}", "block 10^30", 422),
     ("inventory", "/v1/availability?" + "&".join(f"sku=S{n}" for n in range(201)), "201 SKUs", 422),
-    ("inventory", "/v1/availability?" + "&".join(f"sku=S{n}" for n in range(10_000)), "10,000 SKUs", 400),
+    ("inventory", "/v1/availability?" + "&".join(f"sku=S{n}" for n in range(4_000)), "4,000 SKUs", 400),
     ("inventory", "/v1/stock/%00", "U+0000 in the path", 400),
     ("incentive", f"/v1/statements/{uuid4()}/none/2026-13-01", "month 13", 422),
     ("incentive", f"/v1/statements/{uuid4()}/none/1772323200", "seconds for a day", 422),
@@ -182,7 +183,7 @@ async def test_numbers_and_texts_that_are_none(stack: Deployment, sold: Trade, t
         raw = with_quantity(literal)(sold.sku)
         answer = await stack.ask("inventory", "POST", "/v1/receipts", content=raw, headers=JSON_TYPE)
         judge(tally, "numbers", name, answer, expected)
-    assert await _on_hand(stack, sold) == before + 1
+    assert await _on_hand(stack, sold) == before + 2 * 10**6
     for name, changes, expected in ITEMS:
         item = {"sku": f"BAD-{uuid4().hex}", "name": "x", **changes}
         answer = await stack.ask("inventory", "POST", "/v1/items", json=item)
@@ -218,7 +219,7 @@ async def test_tokens_that_are_forged(stack: Deployment, tally: Tally) -> None:
     real = await stack.token()
     head, claims, signature = real.split(".")
     header, said = _opened(head), _opened(claims)
-    keys = (await stack.http.get(stack.stack.url("partner") + "/v1/jwks")).json()["keys"]
+    keys = (await stack.http.get(stack.stack.url("partner") + "/v1/keys")).json()["keys"]
     public = next(key for key in keys if key["kid"] == header["kid"])["x"]
     confused = f"{_part({**header, 'alg': 'HS256'})}.{claims}"
     mac = hmac.digest(base64.urlsafe_b64decode(public + "="), confused.encode(), hashlib.sha256)

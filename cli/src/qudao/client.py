@@ -138,7 +138,7 @@ async def patiently(
                 return answer
             met = f"{answer.status_code} {answer.text[:200]}"
         if time.monotonic() > deadline:
-            raise Unreachable(f"no answer within {seconds:.0f} s; the last attempt met {met}")
+            raise Unreachable(f"no answer within {seconds:g} s; the last attempt met {met}")
         await asyncio.sleep(_PAUSES[min(tries, len(_PAUSES) - 1)])
         tries += 1
 

@@ -168,6 +168,7 @@ async def _show_figures(
         _line("Held for order lines", {name: f"{value:f}" for name, value in (holds or {}).items()})
     )
     console.print(_line("Reservations of others", played.reserved))
+    console.print(_line("Orders that waited at noon", played.waited))
     await _show_rebates(console, client)
     await _show_kpis(console, client, day)
 

@@ -3,22 +3,21 @@
 import asyncio
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
-from channel_events.envelope import Event
 from channel_events.topics import PARTNER, Topic
 from channel_kit import feed as feed_module
 from channel_kit import outbox
-from channel_kit.database import STAFF, WORKER, Database, Write
+from channel_kit.database import STAFF, WORKER, Database
 from channel_kit.feed import Feed
 from channel_kit.local.kafka import LocalKafka
 from channel_kit.local.server import spawn, wait_ready
 from channel_kit.relay import Relay
+from channel_kit.testing.bench import insert_effects
 from channel_kit.testing.events import announcement
 from channel_kit.testing.waiting import until
 from channel_kit.topics import WrongPartitions, cluster_id, create_topics
@@ -72,15 +71,8 @@ class House:
         self.announced: list[tuple[UUID, int]] = []
         settings = database.settings.model_copy(update={"kafka": bootstrap})
         self.relay = Relay(database, bootstrap)
-        self.feed = Feed(database, settings, consumer="test.house", topic=PARTNER, handle=self.handle)
+        self.feed = Feed(database, settings, consumer="test.house", topic=PARTNER, handle=insert_effects)
         self.tasks = [asyncio.create_task(loop.run(self.stopping)) for loop in (self.relay, self.feed)]
-
-    async def handle(self, tx: Write, events: Sequence[Event[Any]]) -> None:
-        await tx.execute(
-            "insert into effect select n, a, null from unnest($1::bigint[], $2::uuid[]) t(n, a)",
-            [event.aggregateversion for event in events],
-            [event.aggregate_id for event in events],
-        )
 
     async def announce(self, count: int) -> None:
         for _ in range(count):

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,13 @@ from uuid import uuid4
 import pytest
 from pydantic import SecretStr
 
-from channel_events.envelope import Event
 from channel_kit.database import OWNER, WORKER, Database, StaleWrite, Write, is_away
 from channel_kit.local.postgres import LocalPostgres
 from channel_kit.local.server import spawn, stop, wait_ready
 from channel_kit.poll import Poll
 from channel_kit.service import Service
 from channel_kit.settings import ServiceSettings
+from channel_kit.testing.bench import insert_effects, nowhere
 from channel_kit.testing.events import partner_event, records
 from channel_kit.testing.plugin import make_database
 
@@ -298,16 +298,7 @@ async def test_an_ambiguous_commit_has_its_effect_once(
     aggregate_id = uuid4()
     polled = records([partner_event(aggregate_id, version) for version in (1, 2, 3)])
 
-    async def handle(tx: Write, events: Sequence[Event[Any]]) -> None:
-        for event in events:
-            await tx.execute(
-                "insert into effect values ($1, $2, null)", event.aggregateversion, event.aggregate_id
-            )
-
-    async def nowhere(tx: Write) -> None:
-        return None
-
-    poll = Poll("test.ambiguous", handle)
+    poll = Poll("test.ambiguous", insert_effects)
     assert is_away(await failure(lambda: poll.settle(through, polled, nowhere)))
     assert cut.left == 0
     async with database.read(WORKER) as tx:

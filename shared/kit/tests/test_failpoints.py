@@ -2,23 +2,22 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
-from channel_events.envelope import Event
 from channel_events.topics import PARTNER, Topic
 from channel_kit import outbox
-from channel_kit.database import WORKER, Database, Write
+from channel_kit.database import WORKER, Database
 from channel_kit.feed import Feed
 from channel_kit.poll import Poll
 from channel_kit.records import read
 from channel_kit.relay import Relay
 from channel_kit.service import Loop, Service
+from channel_kit.testing.bench import effects, insert_effects, nowhere
 from channel_kit.testing.broker import produce, read_topic
 from channel_kit.testing.events import announcement, partner_event
 from channel_kit.testing.processes import running
@@ -42,19 +41,6 @@ async def die_at(
     }
     async with running([TINY, "worker"], settings, **environment) as child:
         assert await child.ended(60) == -signal.SIGKILL, child.said
-
-
-async def handle(tx: Write, events: Sequence[Event[Any]]) -> None:
-    await tx.execute(
-        "insert into effect select n, a, null from unnest($1::bigint[], $2::uuid[]) t(n, a)",
-        [event.aggregateversion for event in events],
-        [event.aggregate_id for event in events],
-    )
-
-
-async def effects(database: Database) -> list[tuple[UUID, int]]:
-    async with database.read(WORKER) as tx:
-        return sorted((row.aggregate_id, row.n) for row in await tx.rows("select * from effect"))
 
 
 @asynccontextmanager
@@ -111,12 +97,8 @@ async def test_a_relay_that_is_killed(
     ]
     if sent_twice is not None:
         assert (len(records) > 600) == sent_twice
-    await Poll("test.after", handle).settle(kit_database, records, _nowhere)
+    await Poll("test.after", insert_effects).settle(kit_database, records, nowhere)
     assert await effects(kit_database) == sorted((a, version) for a in ids for version in (1, 2, 3))
-
-
-async def _nowhere(tx: Write) -> None:
-    return None
 
 
 @pytest.mark.parametrize(
@@ -143,7 +125,7 @@ async def test_a_feed_that_is_killed(
     assert bool(await effects(kit_database)) == had_committed
 
     settings = kit_database.settings.model_copy(update={"kafka": kafka, "instance_id": "one"})
-    feed = Feed(kit_database, settings, consumer=consumer, topic=quiet, handle=handle)
+    feed = Feed(kit_database, settings, consumer=consumer, topic=quiet, handle=insert_effects)
 
     async def handled() -> bool:
         return len(await effects(kit_database)) >= len(events)

@@ -18,6 +18,7 @@ from channel_kit import parking, positions, telemetry
 from channel_kit.database import OWNER, WORKER, Database, Write
 from channel_kit.feed import Feed
 from channel_kit.poll import Handler
+from channel_kit.testing.bench import effects, insert_effects
 from channel_kit.testing.broker import produce
 from channel_kit.testing.events import partner_event
 from channel_kit.testing.waiting import until
@@ -34,16 +35,7 @@ class Stage:
         name = uuid4().hex[:8]
         self.database, self.kafka = database, kafka
         self.topic, self.consumer = Topic(f"test.{name}", PARTITIONS), f"test.{name}"
-        self.calls = 0
         self._running: list[tuple[asyncio.Task[None], asyncio.Event]] = []
-
-    async def handle(self, tx: Write, events: Sequence[Event[Any]]) -> None:
-        self.calls += 1
-        await tx.execute(
-            "insert into effect select n, a, null from unnest($1::bigint[], $2::uuid[]) t(n, a)",
-            [event.aggregateversion for event in events],
-            [event.aggregate_id for event in events],
-        )
 
     def feed(self, handle: Handler | None = None) -> Feed:
         return Feed(
@@ -51,7 +43,7 @@ class Stage:
             self.database.settings.model_copy(update={"kafka": self.kafka}),
             consumer=self.consumer,
             topic=self.topic,
-            handle=handle or self.handle,
+            handle=handle or insert_effects,
         )
 
     def start(self, handle: Handler | None = None) -> asyncio.Task[None]:
@@ -77,8 +69,7 @@ class Stage:
         await produce(self.kafka, self.topic, events)
 
     async def effects(self) -> list[tuple[UUID, int]]:
-        async with self.database.read(WORKER) as tx:
-            return [(row.aggregate_id, row.n) for row in await tx.rows("select * from effect")]
+        return await effects(self.database)
 
     async def until_effects(self, count: int, seconds: float = 40) -> None:
         async def enough() -> bool:
@@ -150,7 +141,7 @@ async def test_members_that_join_leave_and_die_have_each_effect_once(stage: Stag
     events = histories(40, 40)
 
     async def dawdle(tx: Write, run: Sequence[Event[Any]]) -> None:
-        await stage.handle(tx, run)
+        await insert_effects(tx, run)
         await asyncio.sleep(0.05)
 
     producing = asyncio.create_task(trickle(stage, events))
@@ -167,7 +158,7 @@ async def test_members_that_join_leave_and_die_have_each_effect_once(stage: Stag
     await producing
     await stage.until_effects(len(events))
     await stage.until_handled()
-    assert sorted(await stage.effects()) == places(events)
+    assert await stage.effects() == places(events)
     async with stage.database.read(WORKER) as tx:
         assert await parking.count(tx, stage.consumer) == 0
     await stage.stop(third)
@@ -183,11 +174,11 @@ async def test_a_member_that_was_given_up_and_wakes_up_does_no_harm(stage: Stage
             inside.set()
             await go.wait()
         handled.append("sleeper")
-        await stage.handle(tx, run)
+        await insert_effects(tx, run)
 
     async def awake(tx: Write, run: Sequence[Event[Any]]) -> None:
         handled.append("awake")
-        await stage.handle(tx, run)
+        await insert_effects(tx, run)
         go.set()  # the sleeper wakes up while this transaction is open
 
     await stage.produce(events)
@@ -196,7 +187,7 @@ async def test_a_member_that_was_given_up_and_wakes_up_does_no_harm(stage: Stage
     stage.start(awake)
     await stage.until_effects(len(events), 60)
     await stage.until_handled()
-    assert sorted(await stage.effects()) == places(events)
+    assert await stage.effects() == places(events)
     assert {"sleeper", "awake"} <= set(handled), "both were in the middle of the same records"
 
 
@@ -213,7 +204,7 @@ async def test_a_position_that_does_not_fit_loses_and_doubles_nothing(stage: Sta
         await positions.save(tx, stage.consumer, await cluster_id(stage.kafka), misfit)
     stage.start()
     await stage.until_handled()
-    assert sorted(await stage.effects()) == places(events)
+    assert await stage.effects() == places(events)
 
 
 async def test_the_feed_trusts_its_own_position_and_not_the_groups(stage: Stage) -> None:
@@ -222,7 +213,7 @@ async def test_the_feed_trusts_its_own_position_and_not_the_groups(stage: Stage)
     await stage.set_group_offsets(await stage.ends())  # "everything was read"
     task = stage.start()
     await stage.until_handled()
-    assert sorted(await stage.effects()) == places(events)
+    assert await stage.effects() == places(events)
     await stage.stop(task)
     await stage.set_group_offsets(dict.fromkeys(range(PARTITIONS), 0))  # "nothing was read"
     met = stage.met()
@@ -265,7 +256,7 @@ async def test_an_operator_has_everything_read_again_without_effect(stage: Stage
 
     await until(read_again)
     await stage.until_handled()
-    assert sorted(await stage.effects()) == places(events)
+    assert await stage.effects() == places(events)
     async with stage.database.read(WORKER) as reading:
         assert await positions.to_replay(reading, stage.consumer) == []
 
@@ -278,7 +269,7 @@ async def test_positions_of_another_cluster_mean_nothing(stage: Stage) -> None:
         await positions.save(tx, stage.consumer, "another-cluster", everything)
     stage.start()
     await stage.until_handled()
-    assert sorted(await stage.effects()) == places(events)
+    assert await stage.effects() == places(events)
 
 
 async def test_a_running_feed_notices_another_cluster(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,7 +289,7 @@ async def test_a_running_feed_notices_another_cluster(stage: Stage, monkeypatch:
             return await positions.load(tx, stage.consumer, "another-cluster") != {}
 
     await until(from_the_beginning)
-    assert sorted(await stage.effects()) == places(events)
+    assert await stage.effects() == places(events)
 
 
 async def test_a_running_feed_redrives_what_an_operator_asks_for(stage: Stage) -> None:
@@ -307,7 +298,7 @@ async def test_a_running_feed_redrives_what_an_operator_asks_for(stage: Stage) -
     async def handle(tx: Write, run: Sequence[Event[Any]]) -> None:
         if broken[0] and any(event.subject == events[0].subject for event in run):
             raise LookupError("not yet")
-        await stage.handle(tx, run)
+        await insert_effects(tx, run)
 
     await stage.produce(events)
     stage.start(handle)
@@ -317,7 +308,7 @@ async def test_a_running_feed_redrives_what_an_operator_asks_for(stage: Stage) -
     async with stage.database.write(WORKER) as tx:
         assert await parking.ask_redrive(tx, None) == 1
     await stage.until_effects(15)
-    assert sorted(await stage.effects()) == places(events)
+    assert await stage.effects() == places(events)
 
 
 async def test_lost_connections_are_waited_out_inside_the_poll(stage: Stage, postgres: str) -> None:
@@ -338,7 +329,7 @@ async def test_lost_connections_are_waited_out_inside_the_poll(stage: Stage, pos
             await stage.produce(events[:50])
     await admin.close()
     await stage.until_handled()
-    assert sorted(await stage.effects()) == places(events)
+    assert await stage.effects() == places(events)
 
 
 async def test_a_fault_of_ours_ends_the_feed_and_says_which(stage: Stage) -> None:

@@ -1,23 +1,18 @@
 """What one poll does: duplicates, gaps, failures, rivals; on a real PostgreSQL, without a broker."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
 from channel_events.catalog import encode
 from channel_events.envelope import Event
-from channel_kit import parking, positions, telemetry, watermark
-from channel_kit.database import WORKER, Database, StaleWrite, Write
+from channel_kit import positions, telemetry
+from channel_kit.database import WORKER, Database, Write
 from channel_kit.poll import Poll
-from channel_kit.records import Record
+from channel_kit.testing.bench import CONSUMER, Bench, history, insert_effects
 from channel_kit.testing.events import partner_event, records
-from channel_kit.watermark import Key
-
-CONSUMER = "test.partner"
 
 
 def alarms() -> float:
@@ -27,10 +22,6 @@ def alarms() -> float:
 @pytest.fixture
 def bench(kit_database: Database) -> Bench:
     return Bench(kit_database)
-
-
-def history(aggregate_id: UUID, versions: int) -> list[Event[Any]]:
-    return [partner_event(aggregate_id, version) for version in range(1, versions + 1)]
 
 
 # -- duplicates and gaps -----------------------------------------------------------------------------------

@@ -13,9 +13,9 @@ from channel_events.envelope import Event
 from channel_kit import watermark
 from channel_kit.database import WORKER, Database, Write
 from channel_kit.poll import Poll
+from channel_kit.testing.bench import CONSUMER, nowhere
 from channel_kit.testing.events import partner_event, records
 
-CONSUMER = "test.partner"
 Place = tuple[int, int]  # aggregate, version
 
 pytestmark = pytest.mark.timeout(120)
@@ -45,9 +45,6 @@ async def deliver(database: Database, polls: Sequence[Sequence[Place]]) -> list[
 
     async def handle(tx: Write, run: Sequence[Event[Any]]) -> None:
         order.extend((names[event.aggregate_id], event.aggregateversion) for event in run)
-
-    async def nowhere(tx: Write) -> None:
-        return None
 
     poll = Poll(consumer, handle)
     for places in polls:

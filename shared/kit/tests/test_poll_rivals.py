@@ -1,23 +1,20 @@
 """Two consumers of one name in the middle of the same records, as a rebalance makes them: each effect once."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
-from channel_events.catalog import encode
 from channel_events.envelope import Event
-from channel_kit import parking, positions, telemetry, watermark
+from channel_kit import watermark
 from channel_kit.database import WORKER, Database, StaleWrite, Write
 from channel_kit.poll import Poll
-from channel_kit.records import Record
+from channel_kit.testing.bench import CONSUMER, Bench, history, insert_effects
 from channel_kit.testing.events import partner_event, records
 from channel_kit.watermark import Key
-
-CONSUMER = "test.partner"
 
 
 class Meeting:
@@ -70,6 +67,11 @@ async def test_without_compare_and_set_rivals_double(
 
     monkeypatch.setattr(watermark, "advance", careless)
     assert await rival_rounds(kit_database, 4) > 0
+
+
+@pytest.fixture
+def bench(kit_database: Database) -> Bench:
+    return Bench(kit_database)
 
 
 async def test_without_a_watermark_a_duplicate_doubles(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

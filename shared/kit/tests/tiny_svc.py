@@ -8,21 +8,20 @@ import os
 from collections.abc import Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 from fastapi import FastAPI, Request
 
-from channel_events.envelope import Event
 from channel_events.topics import Topic
 from channel_kit import outbox
 from channel_kit.admin import standard_routers
 from channel_kit.auth import public
-from channel_kit.database import STAFF, Write
+from channel_kit.database import STAFF
 from channel_kit.feed import Feed
 from channel_kit.http import Router, create_app, database
 from channel_kit.ids import uuid7
 from channel_kit.process import run
 from channel_kit.service import ASGI, Loop, Runtime, Service
+from channel_kit.testing.bench import insert_effects
 from channel_kit.testing.events import announcement
 from channel_kit.upkeep import standard_loops
 
@@ -43,14 +42,6 @@ async def slow(request: Request, seconds: float) -> dict[str, int]:
         return {"effects": await tx.value("select count(*) from effect")}
 
 
-async def handle(tx: Write, events: Sequence[Event[Any]]) -> None:
-    await tx.execute(
-        "insert into effect select n, a, null from unnest($1::bigint[], $2::uuid[]) t(n, a)",
-        [event.aggregateversion for event in events],
-        [event.aggregate_id for event in events],
-    )
-
-
 def app(runtime: Runtime) -> ASGI:
     @asynccontextmanager
     async def lifespan(app: FastAPI):  # type: ignore[no-untyped-def]
@@ -66,7 +57,7 @@ def worker(runtime: Runtime) -> Sequence[Loop]:
         runtime.settings,
         consumer=os.environ["TINY_CONSUMER"],
         topic=Topic(os.environ["TINY_TOPIC"]),
-        handle=handle,
+        handle=insert_effects,
     )
     return standard_loops(runtime, feeds=[feed])
 

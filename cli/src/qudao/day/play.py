@@ -47,6 +47,7 @@ class Played:
     history: list[Delivery] = field(default_factory=list)
     reserved: Counter[str] = field(default_factory=Counter)
     expiring: list[str] = field(default_factory=list)
+    waited: Counter[str] = field(default_factory=Counter)  # orders by why, just before the reason was removed
     retried: int = 0
     deviations: list[str] = field(default_factory=list)
 
@@ -101,10 +102,12 @@ class _Player:
                     "inventory", "/v1/receipts", {"lines": lines}, key=self._key(f"receipt-{moment.name}")
                 )
             case Bind():
+                await self._count_waiting("unbound-shop")
                 await stages.bind(self.client, moment.shop, self.stage.partners[moment.shop.partner])
             case Rotate():
                 await self.stage.rotate(self.client, moment.shop)
             case MapSkus():
+                await self._count_waiting("unknown-sku")
                 for row in moment.rows:
                     listing = dict(zip(("platform", "shop_id", "platform_sku", "sku"), row, strict=True))
                     await self.client.put("inventory", "/v1/listings", listing)
@@ -196,6 +199,10 @@ class _Player:
             self.played.reserved[refusal.code] += 1
         else:
             self.played.reserved[reserve.then] += 1
+
+    async def _count_waiting(self, code: str) -> None:
+        causes = (await self.client.get("order", "/v1/exceptions"))["orders"]
+        self.played.waited[code] = sum(cause["orders"] for cause in causes if cause["code"] == code)
 
     def _key(self, name: str) -> str:
         return f"day-{self.day.run.stamp}-{name}"

@@ -80,6 +80,8 @@ def configure(*, json: bool, level: str, service: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
+    # The Kafka client tells each fault once a partition and again as an exception; feed and relay log the exception.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     structlog.contextvars.bind_contextvars(service=service)
 
 
