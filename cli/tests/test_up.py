@@ -3,6 +3,7 @@
 The services are stand-ins that only answer /readyz: what a service does is tested where it lives.
 """
 
+import asyncio
 import json
 import os
 import signal
@@ -164,6 +165,19 @@ async def test_on_ready_decides_the_exit_and_all_is_stopped(tmp_path: Path) -> N
     assert belongs(data) == []
     for name in ("secrets.json", "admin.json"):
         assert stat.S_IMODE((data / name).stat().st_mode) == 0o600
+
+
+async def test_work_after_ready_leaves_the_stack_up_and_decides_the_exit(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+
+    async def work(stack: Stack) -> int:
+        asyncio.get_running_loop().call_later(1.0, os.kill, os.getpid(), signal.SIGINT)
+        return 7
+
+    began = time.monotonic()
+    assert await up(data, after_ready=work, console=Console(quiet=True)) == 7
+    assert time.monotonic() - began >= 1.0
+    assert belongs(data) == []
 
 
 async def test_service_that_cannot_start_is_told_and_all_is_stopped(

@@ -6,7 +6,7 @@ otherwise a real `qudao up` is started once, on free ports. Nothing is skipped: 
 
 import os
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,9 @@ from qudao.stack import Stack
 
 from . import shops
 from .deployment import Deployment, deployed
+
+ENDED = pytest.StashKey[dict[str, Counter[str]]]()
+TOLD = pytest.StashKey[list[str]]()
 
 
 @pytest.fixture(scope="session")
@@ -45,17 +48,26 @@ def connect(stack: Deployment) -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
-def tally(request: pytest.FixtureRequest) -> Iterator[Callable[[str, str], None]]:
-    """Counts what bad inputs ended as, by class; the counts are part of the test run's output."""
-    seen: dict[str, Counter[str]] = {}
+def tally(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Counts what inputs ended as, by class; the counts are part of the test run's output."""
+    seen = request.config.stash.setdefault(ENDED, {})
 
     def count(kind: str, ended: str) -> None:
         seen.setdefault(kind, Counter())[ended] += 1
 
-    yield count
-    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
-    for kind, ends in seen.items():
+    return count
+
+
+@pytest.fixture
+def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Adds a sentence to the test run's output: what was really used, how often something really happened."""
+    return request.config.stash.setdefault(TOLD, []).append
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for sentence in config.stash.get(TOLD, []):
+        terminalreporter.write_line(sentence)
+    for kind, ends in sorted(config.stash.get(ENDED, {}).items()):
         told = ", ".join(f"{n} × {end}" for end, n in sorted(ends.items()))
         worst = sum(n for end, n in ends.items() if end.startswith("5"))
-        if reporter is not None:
-            reporter.write_line(f"bad input, {kind}: {ends.total()} ({told}), {worst} × 5xx")
+        terminalreporter.write_line(f"bad input, {kind}: {told}; {worst} × 5xx")

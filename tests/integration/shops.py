@@ -133,8 +133,13 @@ class Trade:
     platform_sku: str = ""
     known: dict[str, Any] = field(default_factory=dict)
 
-    async def bind(self) -> None:
-        body = {"partner_id": self.partner_id, "channel": self.channel, "valid_from": IN_FORCE}
+    async def bind(self, *, replace: bool = False) -> None:
+        body = {
+            "partner_id": self.partner_id,
+            "channel": self.channel,
+            "valid_from": IN_FORCE,
+            "replace": replace,
+        }
         path = f"/v1/shops/{self.shop.platform}/{self.shop.shop_id}/bindings"
         await self.deployment.call("partner", "POST", path, body)
 
@@ -270,10 +275,11 @@ async def trade(
     platform: str = "shopify",
     *,
     ready: bool = True,
+    contract: bool = True,
     stock: str = "50",
     tiers: tuple[tuple[int, int], ...] = TIERS,
 ) -> Trade:
-    """A fresh trade. Not `ready`: plan and contract are there, shop and item are known to nobody yet."""
+    """A fresh trade. Not `ready`: nobody has heard of its shop and item yet; nor of a contract, without it."""
     mark = uuid4().hex[:10]
     call = deployment.call
     partner = await call(
@@ -296,7 +302,8 @@ async def trade(
     await call("incentive", "POST", f"/v1/plans/{plan}/versions/1/activate")
     shop = await connect(deployment, platform)
     made = Trade(deployment, shop, partner["partner_id"], plan, f"TEA-{mark}")
-    await made.contract()
+    if contract:
+        await made.contract()
     if ready:
         await made.register()
         await made.receive(stock)

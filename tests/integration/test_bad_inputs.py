@@ -224,7 +224,7 @@ async def test_tokens_that_are_forged(stack: Deployment, tally: Tally) -> None:
     confused = f"{_part({**header, 'alg': 'HS256'})}.{claims}"
     mac = hmac.digest(base64.urlsafe_b64decode(public + "="), confused.encode(), hashlib.sha256)
     forged = {
-        "nothing": "",
+        "dots": "..",
         "rubbish": "x",
         "other scopes": f"{head}.{_part({**said, 'scope': 'admin'})}.{signature}",
         "later end": f"{head}.{_part({**said, 'exp': said['exp'] + 600})}.{signature}",

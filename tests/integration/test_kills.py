@@ -6,13 +6,19 @@ Nothing that was answered 200 is lost, nothing is done twice, and the audit is c
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from itertools import count
 from pathlib import Path
 
+import asyncpg
 import pytest
+from rich.console import Console
+
+from qudao.day.catalog import SHOPS
+from qudao.demo import play_day
 
 from . import shops
+from .deployment import Deployment
 from .lab import Lab, lab
 from .letters import order_body
 from .shops import IN_FORCE, Trade
@@ -29,6 +35,9 @@ POINTS = {
     "incentive": (*RELAY, *(f"{point}:2" for point in FEED)),
     "insight": (*FEED, *(f"{point}:5" for point in FEED)),
 }
+# The day's order of deaths: the services one by one, then what they all stand on.
+KINDS = ("order", "inventory", "incentive", "insight", "partner", "kafka", "postgres")
+DAY_ORDERS = 150
 
 
 @pytest.fixture
@@ -92,7 +101,9 @@ async def _run_the_gauntlet(bench: Lab, service: str) -> list[str]:
     return died
 
 
-async def test_death_between_any_two_steps_loses_and_doubles_nothing(bench: Lab) -> None:
+async def test_death_between_any_two_steps_loses_and_doubles_nothing(
+    bench: Lab, tell: Callable[[str], None]
+) -> None:
     trades = [await shops.trade(bench, platform) for platform in ("shopify", "woocommerce", "generic")]
     traffic = Traffic(bench, trades)
     senders = [asyncio.create_task(traffic.orders()), asyncio.create_task(traffic.changes())]
@@ -108,6 +119,42 @@ async def test_death_between_any_two_steps_loses_and_doubles_nothing(bench: Lab)
     await bench.audit_clean(120)
     taken = await bench.rows("order", "select platform_order_id from order_head where document is not null")
     assert sorted(row[0] for row in taken) == sorted(order_id for _, order_id in traffic.accepted)
-    print(
-        f"\n{sum(map(len, deaths))} deaths in {time.monotonic() - began:.0f} s under {len(traffic.accepted)} orders"
-    )
+    lasted = time.monotonic() - began
+    tell(f"{sum(map(len, deaths))} deaths in {lasted:.0f} s under {len(traffic.accepted)} orders")
+
+
+async def test_a_day_in_which_every_process_is_killed_ends_with_everything_in_its_place(
+    stack: Deployment, tmp_path: Path
+) -> None:
+    said = tmp_path / "day.log"
+    with said.open("w") as output:
+        console = Console(file=output, width=200)
+        day = asyncio.create_task(play_day(stack.stack, console, seed=7, orders=DAY_ORDERS))
+        killed = asyncio.create_task(_kill_all(stack, day))
+        status = await day
+    assert await killed == [*KINDS], said.read_text()
+    assert status == 0, said.read_text()
+    await stack.audit_clean()
+
+
+async def _kill_all(stack: Deployment, day: "asyncio.Task[int]") -> list[str]:
+    """Kills one process after the other, each when the day is a step further on; those killed in time."""
+    killed: list[str] = []
+    for number, name in enumerate(KINDS):
+        while await _taken(stack) < DAY_ORDERS * (number + 1) // (len(KINDS) + 2):
+            if day.done():
+                return killed
+            await asyncio.sleep(0.02)
+        pid = await stack.kill(name)
+        killed.append(name)
+        await stack.back(name, pid)
+    return killed
+
+
+async def _taken(stack: Deployment) -> int:
+    """Orders of the demo's shops so far; -1 while the database is away."""
+    try:
+        count = "select count(*) from order_head where document is not null and shop_id = any($1)"
+        return int(await stack.value("order", count, [shop.shop_id for shop in SHOPS]))
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        return -1

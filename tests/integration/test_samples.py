@@ -94,7 +94,7 @@ def test_preview_needs_no_running_stack(tmp_path: Path) -> None:
 
 
 async def test_every_payload_ends_on_the_stack_as_previewed(
-    stack: Deployment, connect: Callable[..., Awaitable[Shop]], request: pytest.FixtureRequest
+    stack: Deployment, connect: Callable[..., Awaitable[Shop]], tell: Callable[[str], None]
 ) -> None:
     sent: list[tuple[Sample, Shop]] = []
     for number, sample in enumerate(SAMPLES):
@@ -118,9 +118,7 @@ async def test_every_payload_ends_on_the_stack_as_previewed(
             assert row["reason"] == report["reason"], sample
         ended[row["status"]] = ended.get(row["status"], 0) + 1
     await stack.audit_clean()
-    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is not None:
-        reporter.write_line(f"\nsamples sent: {ended}")
+    tell(f"samples sent: {ended}")
 
 
 _SAID = (

@@ -63,7 +63,9 @@ async def run(data: Path, *, seed: int = SEED, orders: int = ORDERS, console: Co
 
     async def after_ready(stack: Stack) -> int:
         if mark.exists():
-            console.print(f"The demo day was played before, see {mark}; `qudao demo --data` plays another.")
+            console.print(
+                f"The demo day was played here before; remove {mark} to play another at the next start."
+            )
             return 0
         status = await play_day(stack, console, seed=seed, orders=orders)
         played = {"played_at": now().isoformat(), "seed": seed, "orders": orders, "status": status}

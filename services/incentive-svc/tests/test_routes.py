@@ -8,6 +8,7 @@ import pytest
 
 from channel_kit.database import Actor
 from channel_kit.ids import uuid7
+from channel_kit.pagination import encode_cursor
 
 DRAFT = {
     "valid_from": "2026-01-01",
@@ -267,6 +268,10 @@ class TestStatements:
         ):
             problem(await api.get("/v1/statements", **query), 422, "invalid-request")
         problem(await api.get("/v1/statements", cursor="zzzz"), 400, "bad-cursor")
+        for key in ("", "CNY", "2026-02-30", "99999-01-01", "infinity", "2026-05-01T00:00:00+00:00"):
+            sound_checksum = encode_cursor([key, uuid7()])
+            problem(await api.get("/v1/statements", cursor=sound_checksum), 400, "bad-cursor")
+            problem(await api.get("/v1/accruals", cursor=sound_checksum), 400, "bad-cursor")
         problem(await api.get(f"/v1/statements/{may}/P1/2026-05-01", cursor="zzzz"), 400, "bad-cursor")
 
     async def test_lists_filter_and_page(self, api: Any, desk: Any, build: Any, may: UUID) -> None:

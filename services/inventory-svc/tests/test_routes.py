@@ -177,6 +177,15 @@ async def test_safety_and_quarantine_limit_what_may_be_promised(api: Any, house:
     await house.audit()
 
 
+async def test_what_is_available_of_several_full_shelves_outgrows_one_quantity(api: Any, house: Any) -> None:
+    await house.register("A")
+    await house.locate("east")
+    for location in ("main", "east"):
+        await house.receive("A", "99999999999999", location)
+    [item] = (await api.get("/v1/availability?sku=A")).json()["items"]
+    assert item["available"] == "199999999999998"
+
+
 async def test_availability_single_and_bulk_for_partners_too(api: Any, house: Any) -> None:
     await house.register("A", "B/1")
     await house.locate("east")
@@ -274,6 +283,11 @@ BAD_COMMANDS: list[tuple[str, str, Any, int, str]] = [
     ("POST", "/v1/items", {"sku": "", "name": "x"}, 422, "invalid-request"),
     ("POST", "/v1/items", {"sku": "x" * 101, "name": "x"}, 422, "invalid-request"),
     ("POST", "/v1/items", {"sku": "N", "name": "x", "currency": "cny"}, 422, "invalid-request"),
+    ("POST", "/v1/items", {"sku": "N", "name": "x", "currency": "XXX"}, 422, "invalid-request"),
+    ("POST", "/v1/items", {"sku": "N\r\n", "name": "x"}, 422, "invalid-request"),
+    ("POST", "/v1/items", {"sku": " ", "name": "x"}, 422, "invalid-request"),
+    ("POST", "/v1/items", {"sku": "N", "name": "x", "barcodes": ["\u202e1"]}, 422, "invalid-request"),
+    ("PUT", "/v1/locations", {"code": "east ", "name": "x"}, 422, "invalid-request"),
     ("POST", "/v1/items", {"sku": "N", "name": "x", "unit_cost_minor": 10**23}, 400, "malformed-json"),
     ("POST", "/v1/items", {"sku": "N", "name": "x", "unit_cost_minor": 1.5}, 422, "invalid-request"),
     ("POST", "/v1/items", {"sku": "N", "name": "x", "revision": 9}, 422, "invalid-request"),

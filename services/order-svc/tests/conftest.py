@@ -1,4 +1,4 @@
-"""One order-svc with a database of its own, driven over HTTP and through its drain."""
+"""One order-svc per test module with a database of its own, and shops of its tests' own, driven over HTTP."""
 
 import base64
 import hashlib
@@ -6,8 +6,9 @@ import hmac
 import importlib.util
 import json
 import sys
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +16,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
 from channel_kit import auth
 from channel_kit.auth import sign
@@ -26,27 +28,56 @@ from channel_kit.testing.plugin import SECRET_KEY, ServiceDatabase
 from order_svc.intake.actions import drain
 from order_svc.service import SERVICE
 
-SECRET = "a-secret-of-the-shop"
+SECRETS = {
+    "shopify": "a-secret-of-the-shop",
+    "woocommerce": "a-secret & of the <shop>",
+    "generic": "whsec_" + base64.b64encode(b"twenty-four-bytes-or-more").decode(),
+}
+ALL_SCOPES = "orders:read orders:write deliveries:replay"
 
 
 @dataclass
 class Shop:
-    """A connected Shopify shop, as its platform sees us."""
+    """A connected shop, as its platform sees us."""
 
     http: httpx.AsyncClient
     database: Database
-    slug: str = "main"
-    platform: str = "shopify"
-    secret: str = SECRET
+    platform: str
+    shop_id: str
+    slug: str
+    secret: str
+    known: dict[str, str] = field(default_factory=dict)
 
-    async def post(self, topic: str, body: dict[str, Any] | bytes, **headers: str) -> httpx.Response:
-        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-        digest = base64.b64encode(hmac.new(self.secret.encode(), raw, hashlib.sha256).digest()).decode()
-        return await self.http.post(
-            f"/webhooks/{self.platform}/{self.slug}",
-            content=raw,
-            headers={"x-shopify-topic": topic, "x-shopify-hmac-sha256": digest, **headers},
+    def headers(
+        self,
+        topic: str,
+        raw: bytes,
+        *,
+        secret: str | None = None,
+        message_id: str | None = None,
+        at: datetime | None = None,
+    ) -> dict[str, str]:
+        """What the platform sends beside the body, signed."""
+        text = secret or self.secret
+        if self.platform == "generic":
+            message, stamp = message_id or f"msg-{uuid4()}", str(int((at or now()).timestamp()))
+            key = base64.b64decode(text.removeprefix("whsec_"))
+            signed = hmac.new(key, f"{message}.{stamp}.".encode() + raw, hashlib.sha256).digest()
+            signature = f"v1,{base64.b64encode(signed).decode()}"
+            return {"webhook-id": message, "webhook-timestamp": stamp, "webhook-signature": signature}
+        digest = base64.b64encode(hmac.new(text.encode(), raw, hashlib.sha256).digest()).decode()
+        prefix = {"shopify": ("x-shopify-topic", "x-shopify-hmac-sha256")}.get(
+            self.platform, ("x-wc-webhook-topic", "x-wc-webhook-signature")
         )
+        return {prefix[0]: topic, prefix[1]: digest}
+
+    @property
+    def path(self) -> str:
+        return f"/webhooks/{self.platform}/{self.slug}"
+
+    async def post(self, topic: str, body: Any, **signed: Any) -> httpx.Response:
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return await self.http.post(self.path, content=raw, headers=self.headers(topic, raw, **signed))
 
     async def drain(self) -> None:
         while await drain(self.database):
@@ -55,6 +86,23 @@ class Shop:
     async def rows(self, sql: str, *args: Any) -> list[Any]:
         async with self.database.read(WORKER) as tx:
             return await tx.rows(sql, *args)
+
+    async def deliveries(self) -> list[Any]:
+        return await self.rows("select * from delivery where shop_id = $1 order by delivery_id", self.shop_id)
+
+    async def order_id(self, platform_order_id: str) -> UUID:
+        query = {"shop_id": self.shop_id, "platform_order_id": platform_order_id}
+        found = (await self.http.get("/v1/orders", params=query)).json()["items"]
+        assert len(found) == 1, found
+        return UUID(found[0]["order_id"])
+
+    async def entries(self, platform_order_id: str) -> list[dict[str, Any]]:
+        """The live entries of an order, as the API shows them."""
+        answer = await self.http.get(f"/v1/orders/{await self.order_id(platform_order_id)}/entries")
+        return [entry for entry in answer.json()["entries"] if entry["live"]]
+
+
+Connect = Callable[..., Awaitable[Shop]]
 
 
 @pytest.fixture(scope="session")
@@ -70,55 +118,78 @@ def histories() -> ModuleType:
     return module
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def database(service_database: ServiceDatabase) -> Database:
     return await service_database(SERVICE)
 
 
-@pytest.fixture
-async def http(database: Database) -> AsyncIterator[httpx.AsyncClient]:
-    settings = ServiceSettings(secret_key=SECRET_KEY)  # type: ignore[arg-type]
-    app = SERVICE.app(Runtime(settings, database))
+@pytest.fixture(scope="module")
+def runtime(database: Database) -> Runtime:
+    return Runtime(ServiceSettings(secret_key=SecretStr(SECRET_KEY)), database)
+
+
+@pytest.fixture(scope="module")
+def app(runtime: Runtime) -> Any:
+    return SERVICE.app(runtime)
+
+
+@pytest.fixture(scope="module")
+async def http(app: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """A client without a token."""
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://order") as client:
         yield client
 
 
-@pytest.fixture
-async def token(database: Database) -> str:
-    """A staff token, signed with a key that this service knows."""
-    return await make_token(database)
-
-
-async def make_token(
-    database: Database,
-    partner_id: UUID | None = None,
-    scopes: str = "orders:read orders:write deliveries:replay",
-) -> str:
+@pytest.fixture(scope="module")
+def make_token(database: Database) -> Callable[..., Awaitable[str]]:
+    """Call it for a token, of staff or of a partner, signed with a key that this service knows."""
     kid, private, public = auth.new_key()
-    async with database.write(STAFF) as tx:
-        await tx.execute(
-            "insert into signing_key values ($1, $2, $3::text::json, now() - interval '1 day', now() + interval '1 day')",
-            kid,
-            uuid4(),
-            json.dumps(public),
+    stored: list[str] = []
+
+    async def make(partner_id: UUID | None = None, scopes: str = ALL_SCOPES) -> str:
+        if not stored:
+            async with database.write(STAFF) as tx:
+                await tx.execute(
+                    "insert into signing_key values ($1, $2, $3::text::json, now() - interval '1 day', now() + interval '1 day')",
+                    kid,
+                    uuid4(),
+                    json.dumps(public),
+                )
+            stored.append(kid)
+        return sign(
+            private, kid, subject="tests", scopes=scopes.split(), partner_id=partner_id, issued_at=now()
         )
-    return sign(private, kid, subject="tests", scopes=scopes.split(), partner_id=partner_id, issued_at=now())
+
+    return make
+
+
+@pytest.fixture(scope="module")
+async def staff(app: Any, make_token: Callable[..., Awaitable[str]]) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    headers = {"authorization": f"Bearer {await make_token()}"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://order", headers=headers) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def connect(staff: httpx.AsyncClient, database: Database) -> Connect:
+    """Call it with a platform: a shop that nobody else uses."""
+
+    async def make(platform: str = "shopify", secret: str | None = None) -> Shop:
+        slug = f"s-{uuid4().hex[:12]}"
+        shop = Shop(staff, database, platform, f"shop-{slug}", slug, secret or SECRETS[platform])
+        command = {"platform": platform, "shop_id": shop.shop_id, "slug": slug, "secret": shop.secret}
+        answer = await staff.post("/v1/connections", json=command)
+        assert answer.status_code == 201, answer.text
+        return shop
+
+    return make
 
 
 @pytest.fixture
-async def staff(http: httpx.AsyncClient, token: str) -> httpx.AsyncClient:
-    http.headers["authorization"] = f"Bearer {token}"
-    return http
-
-
-@pytest.fixture
-async def shop(staff: httpx.AsyncClient, database: Database) -> Shop:
-    answer = await staff.post(
-        "/v1/connections", json={"platform": "shopify", "shop_id": "shop-1", "slug": "main", "secret": SECRET}
-    )
-    assert answer.status_code == 201, answer.text
-    return Shop(staff, database)
+async def shop(connect: Connect) -> Shop:
+    return await connect("shopify")
 
 
 def make_order(
@@ -208,6 +279,23 @@ def make_refund(
     }
 
 
+def make_generic(order_id: str = "G-1", **changes: Any) -> dict[str, Any]:
+    """The same contract as we publish it: one cup for 35.00, paid."""
+    data = {
+        "order_id": order_id,
+        "currency": "CNY",
+        "lifecycle": "open",
+        "payment": "paid",
+        "fulfilment": "unfulfilled",
+        "placed_at": "2026-03-02T10:00:00+08:00",
+        "updated_at": "2026-03-02T10:00:00+08:00",
+        "total": "35.00",
+        "lines": [{"line_id": "1", "kind": "product", "sku": "CUP", "quantity": "1", "total": "35.00"}],
+        **changes,
+    }
+    return {"type": "qudao.order.v1", "timestamp": "2026-03-02T10:00:00+08:00", "data": data}
+
+
 @pytest.fixture(scope="session")
 def order() -> Callable[..., dict[str, Any]]:
     return make_order
@@ -216,3 +304,8 @@ def order() -> Callable[..., dict[str, Any]]:
 @pytest.fixture(scope="session")
 def refund() -> Callable[..., dict[str, Any]]:
     return make_refund
+
+
+@pytest.fixture(scope="session")
+def generic() -> Callable[..., dict[str, Any]]:
+    return make_generic

@@ -23,7 +23,7 @@ GOODS = ("product", "gift_card")
 
 
 @given(data=st.data())
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_any_order_repetition_and_batching_ends_in_the_same_entries(
     histories: Any, data: st.DataObject
 ) -> None:
@@ -35,7 +35,7 @@ def test_any_order_repetition_and_batching_ends_in_the_same_entries(
 
 
 @given(data=st.data())
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_every_reversal_is_exact_and_single_and_no_live_entry_points_to_a_reversed_one(
     histories: Any, data: st.DataObject
 ) -> None:
@@ -61,7 +61,7 @@ def test_every_reversal_is_exact_and_single_and_no_live_entry_points_to_a_revers
 
 
 @given(data=st.data())
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_live_entries_add_up_as_worked_out_line_by_line(histories: Any, data: st.DataObject) -> None:
     history = data.draw(histories.histories())
     ledger, last = histories.told([history]), histories.greatest(history)
@@ -85,7 +85,7 @@ def test_live_entries_add_up_as_worked_out_line_by_line(histories: Any, data: st
     deleted = ledger.head.deletion is not None and ledger.head.deletion.version > last.version
     closed = deleted or last.lifecycle == "cancelled"
     went = any(line.shipped for line in last.lines if line.line_kind in GOODS)
-    cancelled_value = 0
+    cancelled_values: list[int] = []
     for number, line in enumerate(last.lines, start=1):
         quantity = {
             kind: Fraction(sums[number, kind][0]) for kind in ("ordered", "cancelled", "returned", "shipped")
@@ -121,18 +121,19 @@ def test_live_entries_add_up_as_worked_out_line_by_line(histories: Any, data: st
             else Fraction(int(closed and not (line.shipped if goods else went)))
         )
         assert sums[number, "cancelled"][1] == -round(worth * share)
-        cancelled_value += round(worth * share)
+        cancelled_values.append(round(worth * share))
         if line.line_kind == "product":
             assert 0 <= sum(sums[number, kind][1] for kind in ("ordered", "cancelled", "returned")) <= worth
             assert 0 <= sum(sums[number, kind][1] for kind in ("paid", "refunded")) <= worth
 
     back = sum(refund.amount_minor for refund in refunds)
-    paid_back = back + total["returned"]
-    assert 0 <= paid_back <= max(0, cancelled_value)
-    if not any(refund.lines for refund in refunds) or (
-        closed and not went and last.paid_minor >= 0 and _plain(refunds)
-    ):
-        assert paid_back == min(back, max(0, cancelled_value))
+    paid_back, most = back + total["returned"], sum(max(0, value) for value in cancelled_values)
+    least = max(0, sum(cancelled_values))
+    assert 0 <= paid_back <= most
+    if not any(refund.lines for refund in refunds):
+        assert paid_back == min(back, least)
+    if closed and not went and _plain(refunds):
+        assert min(back, least) <= paid_back <= min(back, most)
 
 
 def _plain(refunds: Sequence[Refund]) -> bool:
@@ -145,7 +146,7 @@ def _plain(refunds: Sequence[Refund]) -> bool:
 
 
 @given(data=st.data())
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_what_is_paid_back_in_full_leaves_nothing_on_any_line(histories: Any, data: st.DataObject) -> None:
     history = data.draw(histories.histories())
     last = histories.greatest(history)
@@ -181,7 +182,7 @@ def breaches(entry: Entry) -> list[str]:
 
 
 @given(data=st.data())
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_no_platform_fact_meets_a_constraint(histories: Any, data: st.DataObject) -> None:
     history = data.draw(histories.histories())
     for entry in histories.told([[document] for document in history]).entries:
@@ -189,7 +190,7 @@ def test_no_platform_fact_meets_a_constraint(histories: Any, data: st.DataObject
 
 
 @given(data=st.data())
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_times_and_origins_are_those_of_the_facts(histories: Any, data: st.DataObject) -> None:
     history = data.draw(histories.histories())
     ledger, last = histories.told([history]), histories.greatest(history)

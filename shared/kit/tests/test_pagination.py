@@ -1,7 +1,7 @@
 """Cursors: what goes in comes out typed; everything else is `bad-cursor`."""
 
 import base64
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from uuid import UUID
 
@@ -18,6 +18,7 @@ keys = st.lists(
         st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=50),
         st.integers(-(2**63) + 1, 2**63 - 1),
         st.uuids(),
+        st.dates(),
         st.datetimes(timezones=st.just(UTC)),
         st.decimals(-(10**9), 10**9, places=6),
     ),
@@ -59,7 +60,8 @@ def test_garbage_is_refused(text: str) -> None:
     [
         (["a"], [int]), ([1], [str]), (["a", 1], [str]), (["a"], [str, int]), ([2**63], [int]), (["x"], [UUID]),
         (["a\0b"], [str]), (["2026-03-01T00:00:00"], [datetime]), (["yesterday"], [datetime]), (["NaN"], [Decimal]),
-        (["1_0"], [Decimal]), ([" 1"], [Decimal]),
+        (["1_0"], [Decimal]), ([" 1"], [Decimal]), (["2026-02-30"], [date]), (["infinity"], [date]),
+        (["2026-03-01T00:00:00+00:00"], [date]), (["99999-01-01"], [date]), ([20260301], [date]),
     ],
 )  # fmt: skip
 def test_values_of_another_kind_are_refused(values: list[Sortable], types: list[type[Sortable]]) -> None:

@@ -29,10 +29,11 @@ def assigned(clock: Clock) -> Watchdog:
 
 
 def test_waiting_records_that_nobody_handles(assigned: Watchdog, clock: Clock) -> None:
-    for _ in range(5):
+    for _ in range(4):
         clock.now += 10
         assigned.check()
         assigned.waiting(7)
+    clock.now += 10
     with pytest.raises(Rebuild, match="7 records waiting"):
         assigned.check()
 

@@ -7,7 +7,7 @@ databases is the audit's business, not this one's.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -17,6 +17,9 @@ from qudao.day.catalog import SHOPS
 from qudao.day.moments import Day, Delivery, Expected
 from qudao.day.play import Played
 from qudao.day.stage import Stage
+
+Found = dict[tuple[str, str, str], dict[str, Any]]
+"""Orders as order-svc shows them, by platform, shop and the platform's id."""
 
 EXPIRY_SECONDS: Final = 20.0
 _WAITING_FLAGS: Final = frozenset({"unbound-shop", "unknown-sku", "refund-before-order"})
@@ -40,13 +43,13 @@ async def judge(client: Client, day: Day, stage: Stage, played: Played) -> Verdi
     found = await _orders(client, since)
     verdict = Verdict(deviations=list(played.deviations))
     verdict.orders = Counter(f"{order['lifecycle']}, {order['payment']}" for order in found.values())
-    verdict.deviations += _compared(day, stage, found)
+    verdict.deviations += compare(day, stage, found)
     await _deliveries(client, since, played, verdict)
     verdict.deviations += await _expired(client, played)
     return verdict
 
 
-async def _orders(client: Client, since: datetime) -> dict[tuple[str, str, str], dict[str, Any]]:
+async def _orders(client: Client, since: datetime) -> Found:
     """The orders of the demo's shops that were first heard of since then."""
     found = {}
     for shop in SHOPS:
@@ -57,7 +60,8 @@ async def _orders(client: Client, since: datetime) -> dict[tuple[str, str, str],
     return found
 
 
-def _compared(day: Day, stage: Stage, found: Mapping[tuple[str, str, str], dict[str, Any]]) -> Iterator[str]:
+def compare(day: Day, stage: Stage, found: Found) -> Iterator[str]:
+    """What is wrong with the orders found, a sentence each."""
     expected = {(each.shop.platform, each.shop.shop_id, each.order_id): each for each in day.expected}
     for key in sorted(expected.keys() - found.keys()):
         yield f"order {key} was sent and acknowledged, and is not there"

@@ -3,6 +3,7 @@
 Pure. Every noun's `rules.of_row` uses these; a `BadRow` becomes the row's verdict, never an error of the file.
 """
 
+import unicodedata
 from decimal import Decimal
 
 from channel_kit.money import BadNumber, parse_decimal
@@ -17,8 +18,18 @@ class BadRow(ValueError):
 
 
 def code(value: str, column: str) -> str:
-    """A code as the wire allows it. Raises `BadRow`."""
-    return _bounded(value, column, CODE_CHARACTERS_MAX)
+    """A code as the wire allows it, without what nobody can see or type. Raises `BadRow`."""
+    try:
+        return visible(_bounded(value, column, CODE_CHARACTERS_MAX))
+    except ValueError as error:
+        raise BadRow(f"{column}: {error}") from None
+
+
+def visible(value: str) -> str:
+    """A code of ours as people and files can agree on it. `ValueError` for outer blanks and control characters."""
+    if value != value.strip() or any(unicodedata.category(each) in ("Cc", "Cf", "Zl", "Zp") for each in value):
+        raise ValueError("leave out control characters and outer blanks")
+    return value
 
 
 def text(value: str, column: str) -> str:

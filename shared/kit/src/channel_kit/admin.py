@@ -19,20 +19,14 @@ from channel_kit.auth import ADMIN, Caller, scope
 from channel_kit.database import STAFF, Write
 from channel_kit.http import Body, Router, View, database, json_body
 from channel_kit.pagination import Cursor, Page
-from channel_kit.problems import NotFound, Problem, Unprocessable
+from channel_kit.problems import NotFound, Unprocessable
 
 REPUBLISH_ROWS_MAX = 50_000
 
 Consumer = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9.-]{0,99}$")]
-Admin = Annotated[Caller, scope(ADMIN)]
+Admin = Annotated[Caller, scope(ADMIN, staff=True)]
 
 router = Router(tags=["admin"])
-
-
-class StaffOnly(Problem):
-    status = 403
-    code = "staff-only"
-    title = "This concerns the whole service; use a client that is not bound to a partner"
 
 
 class UnknownConsumer(NotFound):
@@ -114,7 +108,6 @@ class RepublishView(View):
 
 @router.get("/v1/admin/status")
 async def status(caller: Admin, request: Request) -> StatusView:
-    _staff(caller)
     async with database(request).read(STAFF) as tx:
         waiting = await outbox.waiting(tx)
         parked = await parking.counts(tx)
@@ -135,7 +128,6 @@ async def parked(
     consumer: Annotated[str | None, Query(max_length=100)] = None,
     reason: Annotated[str | None, Query(pattern=r"^(gap|failed|redrive)$")] = None,
 ) -> Page[ParkedView]:
-    _staff(caller)
     after = cursor.values(str, UUID, str, int)
     async with database(request).read(STAFF) as tx:
         rows = await parking.page(tx, consumer=consumer, reason=reason, after=after, limit=cursor.limit + 1)
@@ -152,7 +144,6 @@ async def parked(
 async def redrive(
     command: Annotated[Redrive, json_body(Redrive)], caller: Admin, request: Request
 ) -> RedriveView:
-    _staff(caller)
     async with database(request).write(STAFF) as tx:
         events = await parking.ask_redrive(tx, command.consumer)
         await record(tx, caller, "redrive", consumer=command.consumer, events=events)
@@ -161,7 +152,6 @@ async def redrive(
 
 @router.post("/v1/admin/feeds/{consumer}/replay")
 async def replay(consumer: Consumer, caller: Admin, request: Request) -> ReplayView:
-    _staff(caller)
     async with database(request).write(STAFF) as tx:
         partitions = await positions.ask_replay(tx, consumer)
         if not partitions:
@@ -174,7 +164,6 @@ async def replay(consumer: Consumer, caller: Admin, request: Request) -> ReplayV
 async def republish(
     command: Annotated[Republish, json_body(Republish)], caller: Admin, request: Request
 ) -> RepublishView:
-    _staff(caller)
     if command.topic is not None and command.topic not in {topic.name for topic in TOPICS}:
         raise UnknownTopic
     async with database(request).write(STAFF) as tx:
@@ -206,8 +195,3 @@ async def record(tx: Write, caller: Caller, action: str, **detail: Any) -> None:
 def standard_routers() -> list[APIRouter]:
     """The routes that every service has beside its own."""
     return [router]
-
-
-def _staff(caller: Caller) -> None:
-    if caller.partner_id is not None:
-        raise StaffOnly

@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Annotated, Any, Final, TypeVar, cast, get_args
 from urllib.parse import unquote_to_bytes
 
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.params import Depends as DependsMarker
 from fastapi.routing import APIRoute, iter_route_contexts
@@ -22,7 +22,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from channel_kit import openapi, problems, strictjson
 from channel_kit.database import Database
 from channel_kit.money import exponent
-from channel_kit.problems import BadRequest, ContentTooLarge, RequestTimeout, UnsupportedMediaType
+from channel_kit.problems import (
+    BadRequest,
+    ContentTooLarge,
+    MethodNotAllowed,
+    RequestTimeout,
+    UnsupportedMediaType,
+)
 
 BODY_BYTES_MAX: Final = 1024 * 1024
 BODY_SECONDS_MAX: Final = 30
@@ -187,6 +193,7 @@ def create_app(
         redirect_slashes=False,
     )
     problems.install(app)
+    app.add_exception_handler(405, _method_not_allowed)
     app.add_middleware(_Edge)
     for router in routers:
         app.include_router(router)
@@ -215,6 +222,15 @@ def assert_guarded(app: FastAPI) -> None:
         raise Unguarded("declare auth.scope(…) or auth.public on: " + "; ".join(bare))
     if lax:
         raise Unguarded("read the body by http.json_body on: " + "; ".join(lax))
+
+
+async def _method_not_allowed(request: Request, error: Exception) -> Response:
+    # The framework names the methods of the first route only; a path may have several.
+    allowed: set[str] = set()
+    for context in iter_route_contexts(request.app.routes):
+        if isinstance(context.original_route, APIRoute) and context.path_regex.match(request.url.path):
+            allowed |= context.methods or set()
+    return problems.respond(MethodNotAllowed(headers={"Allow": ", ".join(sorted(allowed))}))
 
 
 def _reads_body(dependant: Dependant) -> bool:

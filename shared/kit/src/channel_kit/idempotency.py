@@ -54,6 +54,7 @@ async def _key(
         Header(
             alias="Idempotency-Key",
             description="16 to 128 of A-Z a-z 0-9 _ -; an answer is kept for seven days",
+            json_schema_extra={"pattern": "^[A-Za-z0-9_-]{16,128}$"},
         ),
     ] = None,
 ) -> str:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Final, Generic, TypeVar
 from uuid import UUID
@@ -28,7 +28,7 @@ CURSOR_CHARACTERS_MAX: Final = 2_000
 INTEGER_MAX: Final = 2**63 - 1
 
 T = TypeVar("T")
-Sortable = str | int | UUID | datetime | Decimal
+Sortable = str | int | UUID | date | datetime | Decimal
 
 _CHECKSUM_BYTES = 4
 _CURSOR = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
@@ -107,7 +107,7 @@ def decode_cursor(cursor: str, types: Sequence[type[Sortable]]) -> tuple[Any, ..
 
 
 def _text(value: Sortable) -> str:
-    return value.isoformat() if isinstance(value, datetime) else str(value)
+    return value.isoformat() if isinstance(value, date) else str(value)
 
 
 def _typed(text: Any, kind: type[Sortable]) -> Sortable:
@@ -123,6 +123,8 @@ def _typed(text: Any, kind: type[Sortable]) -> Sortable:
         if moment.tzinfo is None:
             raise BadCursor
         return moment
+    if kind is date:
+        return date.fromisoformat(text)
     if kind is UUID:
         return UUID(text)
     return parse_decimal(text) if kind is Decimal else text

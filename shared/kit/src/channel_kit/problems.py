@@ -167,7 +167,7 @@ def translate(error: Exception) -> Problem:
     if isinstance(error, Overloaded):
         return Unavailable("Too much is waiting to be written.")
     if isinstance(error, PoolTimeout) or is_away(error):
-        _log.warning("database unavailable", exc_info=error)
+        _log.warning("database unavailable", error=repr(error)[:200])
         return DatabaseUnavailable()
     correlation_id = str(uuid7())
     _log.error("unhandled error", correlation_id=correlation_id, exc_info=error)

@@ -5,7 +5,7 @@ Read-only. Also the home of two query forms that statements share: a period (`20
 
 import re
 from datetime import date, datetime
-from typing import Annotated, Self
+from typing import Annotated, Self, cast
 from uuid import UUID
 
 from fastapi import Depends, Query, Request
@@ -160,12 +160,11 @@ def filter_of(
 
 async def cells_page(request: Request, caller: Caller, cursor: Cursor, wanted: Filter) -> Page[CellView]:
     """A page of cells, latest period first."""
-    key = cursor.values(str, UUID)
-    after = (date.fromisoformat(key[0]), key[1]) if key else None
+    after = cast("tuple[date, UUID] | None", cursor.values(date, UUID))
     async with database(request).read(caller.actor) as tx:
         found = await store.page(tx, wanted, after, cursor.limit + 1)
     shown = found[: cursor.limit]
-    last = [(str(cell.key.period_start), cell.cell_id) for cell, _ in shown[-1:]]
+    last = [(cell.key.period_start, cell.cell_id) for cell, _ in shown[-1:]]
     return cursor.page([CellView.of(cell, code) for cell, code in shown], len(found), last[0] if last else ())
 
 

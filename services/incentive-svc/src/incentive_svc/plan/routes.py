@@ -11,10 +11,10 @@ from uuid import UUID
 from fastapi import Path, Request, Response
 from pydantic import Field, StringConstraints
 
-from channel_events.values import Code, Currency, MinorUnits, RatePpm, Text
+from channel_events.values import Code, MinorUnits, RatePpm, Text
 from channel_kit.auth import Caller, scope
 from channel_kit.database import Write
-from channel_kit.http import Body, Router, View, database, etag, if_match, json_body
+from channel_kit.http import Body, CurrencyCode, Router, View, database, etag, if_match, json_body
 from channel_kit.ids import uuid7
 from channel_kit.pagination import Cursor, Page
 from incentive_svc.plan import actions, rules, store
@@ -52,7 +52,7 @@ class DraftVersion(Body):
     valid_from: date
     valid_to: date | None = None
     calendar: Literal["month", "quarter", "year"]
-    currency: Currency
+    currency: CurrencyCode
     shape: Literal["marginal", "all_units"]
     tiers: Annotated[list[TierIn], Field(min_length=1, max_length=TIERS_MAX)]
     basis: Literal["net_sales", "net"] = "net_sales"

@@ -5,13 +5,13 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Query, Request, Response
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from channel_events.values import Code, Currency, MinorUnits, Text
+from channel_events.values import Code, MinorUnits, Text
 from channel_kit.auth import Caller
 from channel_kit.database import Write
 from channel_kit.files import ImportReport, upload_body
-from channel_kit.http import Body, Router, View, database, etag, if_match, json_body
+from channel_kit.http import Body, CurrencyCode, Router, View, database, etag, if_match, json_body
 from channel_kit.pagination import Cursor, Page
 from channel_kit.problems import NotFound
 from inventory_svc.access import staff
@@ -19,25 +19,27 @@ from inventory_svc.imports import Verdict, take_in
 from inventory_svc.item import actions, rules, store
 from inventory_svc.item.rules import Item
 from inventory_svc.item.store import Stored
+from inventory_svc.rows import visible
 
 router = Router()
 
 Scale = Annotated[int, Field(ge=0, le=6)]
 CategoryPath = Annotated[list[Text], Field(max_length=rules.CATEGORY_DEPTH_MAX)]
-Barcodes = Annotated[list[Code], Field(max_length=rules.BARCODES_MAX)]
+OwnCode = Annotated[Code, AfterValidator(visible)]
+Barcodes = Annotated[list[OwnCode], Field(max_length=rules.BARCODES_MAX)]
 
 
 class RegisterItem(Body):
     """A product of ours."""
 
-    sku: Code
+    sku: OwnCode
     name: Text
     category_path: CategoryPath = Field(default=[])
-    uom: Code = "pcs"
+    uom: OwnCode = "pcs"
     quantity_scale: Scale = 0
     barcodes: Barcodes = Field(default=[])
     unit_cost_minor: MinorUnits | None = None
-    currency: Currency | None = None
+    currency: CurrencyCode | None = None
 
 
 class ChangeItem(Body):
@@ -45,11 +47,11 @@ class ChangeItem(Body):
 
     name: Text = ""
     category_path: CategoryPath = Field(default=[])
-    uom: Code = ""
+    uom: OwnCode = ""
     quantity_scale: Scale = 0
     barcodes: Barcodes = Field(default=[])
     unit_cost_minor: MinorUnits | None = None
-    currency: Currency | None = None
+    currency: CurrencyCode | None = None
 
 
 class ItemView(View):

@@ -5,6 +5,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import Request, Response
+from pydantic import AfterValidator
 
 from channel_events.values import Code, Text
 from channel_kit.auth import Caller
@@ -17,6 +18,7 @@ from inventory_svc.imports import Verdict, take_in
 from inventory_svc.location import actions, rules, store
 from inventory_svc.location.rules import Location, ShopLocation
 from inventory_svc.location.store import Stored
+from inventory_svc.rows import visible
 
 router = Router()
 
@@ -24,7 +26,7 @@ router = Router()
 class PutLocation(Body):
     """A place where stock lies."""
 
-    code: Code
+    code: Annotated[Code, AfterValidator(visible)]
     name: Text
 
 

@@ -11,9 +11,9 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import Query, Request, Response
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, PlainSerializer
 
-from channel_events.values import Code, Quantity, Text
+from channel_events.values import Code, Quantity, Text, quantity_text
 from channel_kit.auth import Caller, scope
 from channel_kit.database import STAFF, Write
 from channel_kit.files import ImportReport, upload_body
@@ -148,6 +148,10 @@ class ChangeView(View):
     stock: list[StockView]
 
 
+Total = Annotated[Decimal, PlainSerializer(quantity_text, return_type=str)]
+"""A sum of quantities, which may outgrow the bounds of one."""
+
+
 class AvailableAt(View):
     """What one location may still promise."""
 
@@ -159,7 +163,7 @@ class AvailabilityView(View):
     """What may still be promised of a SKU; zero for one that is not stocked."""
 
     sku: str
-    available: Quantity
+    available: Total
     locations: list[AvailableAt]
 
 

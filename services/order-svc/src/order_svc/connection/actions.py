@@ -63,6 +63,7 @@ class Connections:
     def __init__(self, database: Database, vault: Vault) -> None:
         self._database, self._vault = database, vault
         self._known: dict[tuple[str, str], tuple[float, Connection | None]] = {}
+        self._changes = 0
 
     async def get(self, platform: str, slug: str, *, seconds: float = FRESH_SECONDS) -> Connection | None:
         """The connection, at most `seconds` old; None where there is none."""
@@ -72,8 +73,11 @@ class Connections:
         found = self._known.get(key)
         if found is not None and at - found[0] < seconds:
             return found[1]
+        changes = self._changes
         async with self._database.read(STAFF) as tx:
             connection = await store.by_slug(tx, self._vault, platform, slug)
+        if changes != self._changes:
+            return connection  # read while one was being changed here: good for this delivery, not to be kept
         if len(self._known) >= KNOWN_MAX:  # strangers may ask for any slug
             self._known.clear()
         self._known[key] = (at, connection)
@@ -81,4 +85,5 @@ class Connections:
 
     def forget(self, platform: str, slug: str) -> None:
         """After a change made by this process, so that it holds at once here."""
+        self._changes += 1
         self._known.pop((platform, slug), None)

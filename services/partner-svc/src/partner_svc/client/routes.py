@@ -32,7 +32,7 @@ router = Router(tags=["clients"])
 Name = Annotated[str, AfterValidator(texts.clean_name)]
 Moment = Annotated[datetime, BeforeValidator(texts.moment)]
 ClientId = Annotated[str, Path(max_length=100)]
-Admin = Annotated[Caller, auth.scope("admin")]
+Admin = Annotated[Caller, auth.scope("admin", staff=True)]
 Credential = Annotated[str, Field(max_length=500)]
 
 

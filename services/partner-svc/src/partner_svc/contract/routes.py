@@ -27,7 +27,7 @@ Code = Annotated[str, AfterValidator(texts.clean_code)]
 Moment = Annotated[datetime, BeforeValidator(texts.moment)]
 Zone = Annotated[str, AfterValidator(rules.known_zone)]
 Reader = Annotated[Caller, auth.scope("partners:read")]
-Writer = Annotated[Caller, auth.scope("partners:write")]
+Writer = Annotated[Caller, auth.scope("partners:write", staff=True)]
 
 
 class DraftVersion(Body):

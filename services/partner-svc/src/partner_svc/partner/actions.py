@@ -11,8 +11,7 @@ from uuid import UUID
 
 from channel_events.catalog import PARTNER_CHANGED, PARTNER_REGISTERED
 from channel_events.partner import PartnerBody
-from channel_kit.admin import StaffOnly
-from channel_kit.auth import Caller
+from channel_kit.auth import Caller, StaffOnly
 from channel_kit.clock import now
 from channel_kit.database import Actor, Read, Write
 from channel_kit.ids import uuid7

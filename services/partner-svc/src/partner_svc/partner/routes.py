@@ -28,7 +28,7 @@ Name = Annotated[str, AfterValidator(rules.clean_name)]
 Moment = Annotated[datetime, BeforeValidator(rules.moment)]
 State = Literal["active", "suspended", "terminated"]
 Reader = Annotated[Caller, auth.scope("partners:read")]
-Writer = Annotated[Caller, auth.scope("partners:write")]
+Writer = Annotated[Caller, auth.scope("partners:write", staff=True)]
 
 
 class PreconditionRequired(Problem):

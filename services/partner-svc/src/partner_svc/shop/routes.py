@@ -31,7 +31,7 @@ Moment = Annotated[datetime, BeforeValidator(texts.moment)]
 Platform = Annotated[str, Path(description="such as shopify or pos"), AfterValidator(rules.platform_name)]
 ShopId = Annotated[str, Path(description="the platform's own id"), AfterValidator(texts.foreign_id)]
 Reader = Annotated[Caller, auth.scope("partners:read")]
-Writer = Annotated[Caller, auth.scope("partners:write")]
+Writer = Annotated[Caller, auth.scope("partners:write", staff=True)]
 
 
 class BindShop(Body):

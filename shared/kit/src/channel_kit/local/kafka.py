@@ -108,10 +108,11 @@ class LocalKafka:
         return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
     def ready(self) -> bool:
-        """Whether the broker answers and counts itself among the live brokers (topics can be created)."""
+        """Whether the broker answers and is live (topics can be created); another's on our port does not count."""
         try:
+            own = (self.data / "formatted").read_text()
             with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
-                return _live_brokers(connection) > 0
+                return _live_cluster(connection) == own
         except (OSError, struct.error):
             return False
 
@@ -142,16 +143,29 @@ class LocalKafka:
         return [*java(), *_JVM, logging, "-cp", class_path()]
 
 
-def _live_brokers(connection: socket.socket) -> int:
-    """How many brokers the cluster counts as live: a Metadata request, version 4, for no topic."""
+def _live_cluster(connection: socket.socket) -> str | None:
+    """The id of the cluster that answers, None while no broker is live: a Metadata request, version 4."""
     header = struct.pack(">hhih", 3, 4, 1, -1)  # api, version, correlation, no client name
     request = header + struct.pack(">i?", 0, False)  # no topics, create none
     connection.sendall(struct.pack(">i", len(request)) + request)
-    answer = b""
-    while len(answer) < 16:
-        part = connection.recv(4096)
+    (size,) = struct.unpack(">i", _receive(connection, 4))
+    answer = _receive(connection, size)
+    correlation, _, brokers = struct.unpack_from(">iii", answer)  # correlation, throttle, count
+    if correlation != 1 or brokers < 1:
+        return None
+    at = 12
+    for _ in range(brokers):
+        at += 4 + 2 + struct.unpack_from(">h", answer, at + 4)[0] + 4  # node, host, port
+        at += 2 + max(0, struct.unpack_from(">h", answer, at)[0])  # rack, which may be null
+    (length,) = struct.unpack_from(">h", answer, at)
+    return answer[at + 2 : at + 2 + length].decode()
+
+
+def _receive(connection: socket.socket, size: int) -> bytes:
+    received = b""
+    while len(received) < size:
+        part = connection.recv(size - len(received))
         if not part:
-            return 0
-        answer += part
-    _, correlation, _, brokers = struct.unpack_from(">iiii", answer)  # size, correlation, throttle, count
-    return int(brokers) if correlation == 1 else 0
+            raise ConnectionResetError("the broker hung up")
+        received += part
+    return received
