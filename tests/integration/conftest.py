@@ -14,10 +14,11 @@ from typing import Any
 import httpx
 import pytest
 
-from qudao.stack import Stack
+from qudao.stack import SERVICES, Stack
 
 from . import shops
 from .deployment import Deployment, deployed
+from .lab import Lab, lab
 
 ENDED = pytest.StashKey[dict[str, Counter[str]]]()
 TOLD = pytest.StashKey[list[str]]()
@@ -33,6 +34,21 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Deplo
     folder = tmp_path_factory.mktemp("stack")
     async with deployed(folder / "data", folder / "up.log") as deployment:
         yield deployment
+
+
+@pytest.fixture(scope="session")
+async def laboratory(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lab]:
+    """Servers and databases of a second stack, for what `up` would repair or what must not stay on the topics."""
+    async with lab(tmp_path_factory.mktemp("lab")) as made:
+        yield made
+
+
+@pytest.fixture
+async def bench(laboratory: Lab) -> AsyncIterator[Lab]:
+    """The second stack with all its services, which are stopped after the test."""
+    await laboratory.start(*SERVICES)
+    yield laboratory
+    laboratory.stop()
 
 
 @pytest.fixture(scope="session")

@@ -177,18 +177,13 @@ class Deployment:
         await until(lambda: self.pids().get(name, killed) != killed, seconds)
         await until(lambda: asyncio.to_thread(children[name].ready), seconds)
 
-    @contextmanager
-    def member(self, service: str, instance: str, log: Path, **environment: str) -> Iterator["Member"]:
-        """One more worker of a service beside the one that is there, killed at the end."""
-        with Member(self.stack, service, "worker", log, QUDAO_INSTANCE_ID=instance, **environment) as member:
-            yield member
-
 
 class Member:
-    """One process of a service that the test itself runs; its own port, so that it may stand beside another."""
+    """One process of a service that the test itself runs."""
 
     def __init__(self, stack: Stack, service: str, role: str, log: Path, **environment: str) -> None:
         self.service, self.log = service, log
+        self.port = int(environment.get("QUDAO_HTTP_PORT", stack.ports[service]))
         self._command = [sys.executable, "-m", f"{service}_svc", role]
         self._environment = {**stack.environment(service), **environment}
         self.process: subprocess.Popen[bytes] | None = None
@@ -210,12 +205,26 @@ class Member:
                 stderr=subprocess.STDOUT,
             )
 
+    async def ready(self, http: httpx.AsyncClient) -> None:
+        """Waits until it says that it is ready."""
+
+        async def answers() -> bool:
+            try:
+                return (await http.get(f"http://127.0.0.1:{self.port}/readyz")).status_code == 200
+            except httpx.TransportError:
+                return False
+
+        await until(answers, 120, self.said)
+
     def end(self, number: signal.Signals = signal.SIGTERM, seconds: float = 30.0) -> int:
         """Sends the signal and waits; the exit status, negative for the signal that ended it."""
+        self.send(number)
         assert self.process is not None
-        if self.process.poll() is None:
-            self.process.send_signal(number)
         return self.process.wait(seconds)
+
+    def send(self, number: signal.Signals) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(number)
 
     async def died(self, seconds: float = 60.0) -> int:
         """The exit status, once it has ended by itself."""

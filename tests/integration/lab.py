@@ -38,13 +38,15 @@ class Lab(Deployment):
             await self.ready(name)
 
     async def ready(self, name: str) -> None:
-        async def answers() -> bool:
-            try:
-                return (await self.http.get(self.stack.url(name) + "/readyz")).status_code == 200
-            except httpx.TransportError:
-                return False
+        await self.members[name].ready(self.http)
 
-        await until(answers, 120, self.members[name].said)
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Ends every service that runs, all at the same time."""
+        running = [member for member in self.members.values() if member.process is not None]
+        for member in running:
+            member.send(number)
+        for member in running:
+            member.end(number)
 
     async def insist(self, service: str, method: str, path: str, body: Any = None) -> Any:
         """A command, sent again under the same key until the service is there to answer it."""
@@ -84,9 +86,7 @@ async def lab(folder: Path) -> AsyncIterator[Lab]:
         try:
             yield made
         finally:
-            for member in made.members.values():
-                if member.process is not None:
-                    member.end(signal.SIGKILL)
+            made.stop(signal.SIGKILL)
 
 
 async def _migrate(stack: Stack, service: str) -> None:

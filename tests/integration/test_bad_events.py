@@ -1,34 +1,32 @@
 """Records on the topics that are no events, or not the next ones: parked or passed over, while other keys flow.
 
-What is planted here is taken away again at the end, since nobody produced it: the audit would rightly complain.
+On a stack of their own, since what is planted stays on the topics. From the databases it is taken away at the end:
+nobody produced it, so the audit would rightly complain.
 """
 
 import gzip
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
-import pytest
 from aiokafka import AIOKafkaProducer
 
 from channel_events.topics import TOPICS
 from qudao.equations import CONSUMERS, PRODUCERS
 
+from . import shops
 from .deployment import Deployment, new_id, until, until_equal
+from .lab import Lab
 from .letters import shopify_order
 
-Make = Callable[..., Awaitable[Any]]
 Tally = Callable[[str, str], None]
 FEEDS = sorted(consumer for consumers in CONSUMERS.values() for consumer in consumers)
 Bad = tuple[str, bytes | None, str, list[tuple[str, bytes]]]
 
 
-@pytest.fixture
-async def clean_after(stack: Deployment) -> AsyncIterator[None]:
-    """Takes away what no producer ever announced: parked records and marks of their aggregates."""
-    await stack.audit_clean()
-    yield
+async def _take_away(stack: Deployment) -> None:
+    """Forgets what no producer ever announced: parked records, and marks of their aggregates."""
     for topic, consumers in CONSUMERS.items():
         made = await stack.rows(
             PRODUCERS[topic], "select distinct aggregate_id from outbox where topic = $1", topic
@@ -43,7 +41,6 @@ async def clean_after(stack: Deployment) -> AsyncIterator[None]:
                 consumer,
                 known,
             )
-    await stack.audit_clean()
 
 
 async def _sample(stack: Deployment, topic: str) -> dict[str, Any]:
@@ -115,10 +112,8 @@ async def _at(stack: Deployment, consumer: str) -> int:
     return int(await stack.value(consumer.partition(".")[0], sql, consumer))
 
 
-async def test_records_that_are_no_events_wait_aside(
-    stack: Deployment, trade: Make, tally: Tally, clean_after: None
-) -> None:
-    sold, order_id = await trade(), new_id()
+async def test_records_that_are_no_events_wait_aside(bench: Lab, tally: Tally) -> None:
+    stack, sold, order_id = bench, await shops.trade(bench), new_id()
     await sold.shop.sent(shopify_order(order_id, sold.sku), "orders/create")
     await sold.agreed(order_id, 30_973, 949)
     await stack.audit_clean()
@@ -160,6 +155,8 @@ async def test_records_that_are_no_events_wait_aside(
         await stack.call(service, "POST", "/v1/admin/parked/redrive", {})
     for consumer in FEEDS:
         await until_equal(lambda c=consumer: _parked(stack, c), waiting[consumer])  # type: ignore[misc]
+    await _take_away(stack)
+    await stack.audit_clean()
 
 
 async def _accrued(sold: Any) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
 
+from channel_kit.local.server import free_port
 from qudao.equations import CONSUMERS
 
 from .deployment import Deployment, Member, until
@@ -99,7 +100,7 @@ async def test_members_join_and_leave_under_traffic(stack: Deployment, trade: Ma
                 "worker",
                 tmp_path / f"{service}.log",
                 QUDAO_INSTANCE_ID="second",
-                QUDAO_HTTP_PORT="0",
+                QUDAO_HTTP_PORT=str(free_port()),
             )
             member.start()
             joined.append(member)
@@ -110,6 +111,7 @@ async def test_members_join_and_leave_under_traffic(stack: Deployment, trade: Ma
         assert joined[1].end(signal.SIGKILL) == -signal.SIGKILL  # leaves without a word
         joined[2].end(signal.SIGKILL)
         joined[2].start()  # and comes back under its own name
+        await joined[2].ready(stack.http)
         await stream.more(40)
         await until(lambda: _shared(stack, "incentive", 2), 60, joined[2].said)
         assert joined[2].end(signal.SIGTERM) == 0, joined[2].said()

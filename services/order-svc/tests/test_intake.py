@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from channel_kit.database import STAFF, WORKER
 from channel_kit.ids import uuid7
@@ -202,8 +203,6 @@ async def test_a_claim_stops_at_its_bytes_and_leaves_the_rest_to_the_next(shop: 
 
 
 async def test_what_waits_is_on_the_gauges(shop: Any, order: Make) -> None:
-    from prometheus_client import REGISTRY
-
     await shop.post("orders/create", order())
     await refresh_gauges(shop.database)
     assert REGISTRY.get_sample_value("qudao_deliveries_waiting", {"status": "new"}) == 1

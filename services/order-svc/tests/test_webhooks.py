@@ -8,11 +8,12 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from channel_kit.clock import now
 from order_svc.intake.routes import Webhooks
+from order_svc.service import SERVICE
 
 Make = Callable[..., dict[str, Any]]
 TOPICS = {"shopify": "orders/create", "woocommerce": "order.created", "generic": ""}
@@ -28,24 +29,21 @@ async def test_one_altered_byte_is_refused_and_stores_nothing(
     headers = shop.headers(TOPICS[platform], raw)
     signed = [name for name in headers if name != "x-shopify-topic" and name != "x-wc-webhook-topic"]
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    @given(
-        place=st.integers(0, len(raw) - 1), flip=st.integers(1, 255), name=st.none() | st.sampled_from(signed)
-    )
-    def altered(place: int, flip: int, name: str | None) -> tuple[bytes, dict[str, str]]:
+    cases: list[tuple[bytes, dict[str, str]]] = []
+
+    @settings(max_examples=40, deadline=None)
+    @given(st.integers(0, len(raw) - 1), st.integers(1, 255), st.none() | st.sampled_from(signed))
+    def alter(place: int, flip: int, name: str | None) -> None:
         body, sent = bytearray(raw), dict(headers)
         if name is None:
             body[place] ^= flip
         else:
-            text = sent[name]
-            place %= len(text)
-            other = "A" if text[place] != "A" else "B"
-            sent[name] = text[:place] + other + text[place + 1 :]
+            place %= len(sent[name])
+            other = "A" if sent[name][place] != "A" else "B"
+            sent[name] = sent[name][:place] + other + sent[name][place + 1 :]
         cases.append((bytes(body), sent))
-        return bytes(body), sent
 
-    cases: list[tuple[bytes, dict[str, str]]] = []
-    altered()
+    alter()
     refused = [await shop.http.post(shop.path, content=body, headers=sent) for body, sent in cases]
     assert {answer.status_code for answer in refused} == {401}
     assert {answer.json()["code"] for answer in refused} == {"signature-refused"}
@@ -116,7 +114,8 @@ async def test_an_old_secret_signs_during_its_grace_and_not_after(
     fresh = "whsec_" + "QUJDREVGR0hJSktM" * 3
 
     async def sent(secret: str, number: int) -> int:
-        return (await shop.post(TOPICS[platform], generic(f"G-{number}"), secret=secret)).status_code
+        answer: httpx.Response = await shop.post(TOPICS[platform], generic(f"G-{number}"), secret=secret)
+        return answer.status_code
 
     view = (await shop.http.post(path, json={"secret": fresh, "grace_seconds": 1})).json()
     assert view["secrets_live"] == 2
@@ -135,8 +134,6 @@ async def test_a_secret_rotated_by_another_process_signs_at_once(
     connect: Any, runtime: Any, generic: Make
 ) -> None:
     """Each process knows its connections for two seconds; senders disable a webhook after five refusals."""
-    from order_svc.service import SERVICE
-
     shop = await connect("generic")
     assert (await shop.post("", generic("A"))).status_code == 200
     transport = httpx.ASGITransport(app=SERVICE.app(runtime), raise_app_exceptions=False)

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import signal
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -49,6 +50,10 @@ class Broker:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+
+    def send(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
 
     def forget(self) -> None:
         shutil.rmtree(self._kafka.data)
@@ -121,6 +126,19 @@ async def test_a_killed_broker_is_waited_out(house: House, broker: Broker) -> No
         assert (house.relay.health.stuck(), house.feed.health.stuck()) == (None, None)
         await broker.start()
         await house.settled()
+
+
+async def test_nothing_counts_as_sent_before_it_is_acknowledged(house: House, broker: Broker) -> None:
+    await house.announce(5)
+    await house.settled()
+    broker.send(signal.SIGSTOP)  # it takes everything and answers nothing
+    await house.announce(10)
+    await asyncio.sleep(1.5)
+    async with house.database.read(WORKER) as tx:
+        pending = await tx.value("select count(*) from outbox_pending")
+    broker.send(signal.SIGCONT)
+    assert pending == 20
+    await house.settled()
 
 
 async def test_a_broker_that_lost_its_memory_is_filled_again(

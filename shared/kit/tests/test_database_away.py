@@ -172,6 +172,8 @@ WRONG: list[tuple[str, tuple[Any, ...]]] = [
     ("insert into effect values (null, null, null)", ()),
     ("select no_such_column from effect", ()),
     ("select 1 / 0", ()),
+    ("select $1::int", ()),
+    ("select 1", (1,)),
     ("select nonsense", ()),
     ("delete from outbox", ()),
 ]

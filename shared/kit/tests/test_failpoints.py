@@ -71,6 +71,7 @@ async def quiet(kafka: str) -> Topic:
         ("relay.after_ack", True),
         ("relay.before_commit", True),
         ("relay.before_commit:2", True),  # the second round
+        ("relay.after_commit", False),  # what is said to be sent is sent
     ],
 )
 async def test_a_relay_that_is_killed(

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,6 +12,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from structlog.testing import capture_logs
 
+from channel_events.catalog import encode
 from channel_events.envelope import Event
 from channel_events.topics import Topic
 from channel_kit import feed as feed_module
@@ -222,6 +224,41 @@ async def test_the_feed_trusts_its_own_position_and_not_the_groups(stage: Stage)
     await stage.produce(more)
     await stage.until_effects(len(events) + 1)
     assert stage.met() == met + 1, "only the new one was read"
+
+
+class Rebalancing:
+    """A Kafka client in whose `getmany` a rebalance happens, so that it returns what the group's offset points to."""
+
+    def __init__(self, stage: Stage, feed: Feed) -> None:
+        self.feed, self.partition = feed, TopicPartition(stage.topic.name, 0)
+        self.event = partner_event(uuid4(), 1)
+        self.sought: list[int] = []
+
+    def assignment(self) -> set[TopicPartition]:
+        return {self.partition}
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        self.sought.append(offset)
+
+    async def getmany(self, **bounds: int) -> dict[TopicPartition, list[Any]]:
+        await self.feed.revoked()
+        self.feed.assigned()
+        return {self.partition: [SimpleNamespace(offset=99, value=encode(self.event).encode(), headers=())]}
+
+
+async def test_nothing_is_handled_before_the_seek_to_the_feeds_own_position(stage: Stage) -> None:
+    feed = stage.feed()
+    client = Rebalancing(stage, feed)
+    feed._kafka, feed._cluster = client, await cluster_id(stage.kafka)
+    async with stage.database.write(WORKER) as tx:
+        await positions.save(tx, stage.consumer, feed._cluster, {tuple(client.partition): 7})
+    feed.assigned()
+    for _ in range(2):
+        await feed._turn()
+    feed._kafka = None
+    assert client.sought == [7, 7], "once per assignment"
+    assert await stage.effects() == []
+    assert await stage.positions() == {0: 7}
 
 
 async def test_group_offsets_follow(stage: Stage) -> None:

@@ -73,16 +73,18 @@ async def test_sigterm_drains_within_its_grace(serving: Child, kit_database: Dat
     assert "did not end in order" not in serving.said
 
 
-async def test_readiness_turns_before_the_door_closes(serving: Child) -> None:
-    async with httpx.AsyncClient(base_url=serving.url, timeout=30) as client:
-        await client.get("/readyz")  # a connection that is kept
-        slow = asyncio.create_task(serving.get("/slow?seconds=1.5"))
-        await asyncio.sleep(0.3)
-        serving.send(signal.SIGTERM)
-        await asyncio.sleep(0.05)
-        answer = await client.get("/readyz")
+async def test_requests_are_taken_until_routers_have_learned_of_the_end(
+    settings: ServiceSettings, environment: dict[str, str]
+) -> None:
+    async with running([TINY, "api"], settings, **environment, QUDAO_DRAIN_SECONDS="2") as child:
+        await child.ready()
+        child.send(signal.SIGTERM)
+        until_then = time.monotonic() + 1.2
+        while time.monotonic() < until_then:
+            assert (await child.get("/slow?seconds=0.05")).status_code == 200
+        answer = await child.get("/readyz")
         assert (answer.status_code, answer.text) == (503, "draining\n")
-        assert (await slow).status_code == 200
+        assert await child.ended() == 0
 
 
 async def test_a_request_that_outlasts_the_grace_does_not_hold_the_process(

@@ -27,7 +27,9 @@ def code(value: str, column: str) -> str:
 
 def visible(value: str) -> str:
     """A code of ours as people and files can agree on it. `ValueError` for outer blanks and control characters."""
-    if value != value.strip() or any(unicodedata.category(each) in ("Cc", "Cf", "Zl", "Zp") for each in value):
+    if value != value.strip() or any(
+        unicodedata.category(each) in ("Cc", "Cf", "Zl", "Zp") for each in value
+    ):
         raise ValueError("leave out control characters and outer blanks")
     return value
 

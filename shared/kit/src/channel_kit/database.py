@@ -238,7 +238,7 @@ def is_away(error: BaseException) -> bool:
         # Names that do not resolve, refused and broken connections; files are somebody else's affair.
         return type(driver) is OSError or isinstance(driver, ConnectionError | socket.gaierror | TimeoutError)
     if isinstance(driver, asyncpg.InterfaceError | asyncpg.InternalClientError):
-        return not isinstance(driver, asyncpg.DataError) and any(word in str(driver) for word in _GONE)
+        return any(word in str(driver) for word in _GONE)
     return False
 
 

@@ -2,7 +2,7 @@
 
 `api` answers HTTP, `worker` runs relay, feeds and jobs, `serve` does both in one process (local use), `migrate`
 brings the schema up to date and ends. One uvicorn, one event loop. SIGTERM: readiness turns 503, loops finish
-what they are in, requests in flight are answered, pools close. A loop that dies takes the process with it:
+what they are in, requests are taken for `drain_seconds` more, those in flight are answered, pools close. A loop that dies takes the process with it:
 whoever supervises starts it again, and every mechanism here survives that.
 """
 
@@ -96,10 +96,12 @@ class Process:
         await asyncio.wait([serving, stop, *loops], return_when=asyncio.FIRST_COMPLETED)
         asked = self._stopping.is_set()
         self._begin_stop()
-        server.should_exit = True
         parts = [serving, *loops]
         # Whatever ended before it was asked to is the reason that the process ends.
         early = [] if asked else [part for part in parts if part.done()]
+        if not early:
+            await asyncio.wait([serving], timeout=self.settings.drain_seconds)
+        server.should_exit = True
         _, late = await asyncio.wait(parts, timeout=self.settings.graceful_seconds + 5)
         for part in late:
             part.cancel()

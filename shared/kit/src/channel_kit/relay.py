@@ -90,6 +90,7 @@ class Relay:
         producer = await self._ready_producer()
         async with self.database.write(WORKER) as tx:
             sent = await self._publish(tx, producer)
+        failpoint("relay.after_commit")
         telemetry.relay_published.inc(sent)
         return sent
 

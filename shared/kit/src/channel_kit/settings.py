@@ -29,6 +29,7 @@ class ServiceSettings(BaseSettings):
     docs: bool = True
     pool_size: int = 10
     graceful_seconds: int = 20
+    drain_seconds: float = 0.0  # how long requests are still taken after SIGTERM, while routers learn of it
     poll_seconds_max: float = 0.5
     outbox_keep_days: int = 30
     delivery_keep_days: int = 400

@@ -9,6 +9,7 @@ from sqlalchemy import Row
 
 from channel_kit.database import Read, Write
 from order_svc.ledger.store import COLUMNS
+from order_svc.ledger.values import KINDS
 
 SEALER_LOCK = 818
 
@@ -73,7 +74,8 @@ async def add_block(tx: Write, block: Block, members: Sequence[UUID]) -> None:
 
 
 async def entries_of(tx: Read, order_id: UUID, known_at: datetime | None) -> Sequence[Row[Any]]:
-    """An order's entries with their block; those of blocks sealed by `known_at` only, when given."""
+    """An order's entries with their block, as recorded, what was taken back first; those of blocks sealed by
+    `known_at` only, when given."""
     return await tx.rows(
         f"""
         select {COLUMNS}, m.block_no
@@ -81,10 +83,11 @@ async def entries_of(tx: Read, order_id: UUID, known_at: datetime | None) -> Seq
         left join ledger_block_entry m on m.entry_id = e.entry_id
         left join ledger_block b on b.block_no = m.block_no
         where e.order_id = $1 and ($2::timestamptz is null or b.sealed_at <= $2)
-        order by e.entry_id
+        order by e.recorded_at, e.reverses_entry_id is null, array_position($3::text[], e.kind), e.line_no, e.entry_id
         """,  # noqa: S608  a constant list of columns
         order_id,
         known_at,
+        list(KINDS),
     )
 
 

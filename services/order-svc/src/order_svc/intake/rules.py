@@ -164,9 +164,9 @@ def _unfit_refund(refund: Refund) -> tuple[str, str] | None:
         if part.line_external_id is not None and part.amount_minor < 0:
             return "negative-refund", "what is given back for a line is not negative"
     amounts = [part.amount_minor for part in refund.lines]
-    stated = [refund.amount_minor, *(part.tax_minor or 0 for part in refund.lines), *amounts]
-    stated += [part.freight_minor or 0 for part in refund.lines]
-    if refund.amount_minor < 0 or sum(map(abs, stated)) > AMOUNT_MAX:
+    named = [part.tax_minor or 0 for part in refund.lines], [part.freight_minor or 0 for part in refund.lines]
+    most = max(sum(map(abs, column)) for column in ([refund.amount_minor], amounts, *named))
+    if refund.amount_minor < 0 or most > AMOUNT_MAX:
         return "amount-out-of-bounds", f"a refund is from 0 to {AMOUNT_MAX} minor units"
     if refund.lines and sum(amounts) != refund.amount_minor:
         return "refund-does-not-add-up", "the lines of a refund add up to its amount"

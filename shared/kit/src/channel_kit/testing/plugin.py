@@ -1,12 +1,11 @@
 """pytest fixtures that every package shares: real servers, migrated databases, and processes to kill.
 
-PostgreSQL and Kafka are real and started once per run from what the wheel and Maven provide, or taken from
-`QUDAO_TEST_POSTGRES` / `QUDAO_KAFKA`. With `CI=true` a part that cannot be had fails the run; elsewhere too:
-a test that skips in silence is a defect.
+PostgreSQL and Kafka are real and started once per run, in a container or from what the wheel and Maven provide,
+or taken from `QUDAO_TEST_POSTGRES` / `QUDAO_KAFKA`; `channel_kit.testing.providers` chooses. A part that cannot
+be had fails the run, in CI and elsewhere: a test that skips in silence is a defect.
 """
 
 import asyncio
-import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from channel_kit.database import Database
 from channel_kit.provision import provision
 from channel_kit.service import Service
 from channel_kit.settings import ServiceSettings
+from channel_kit.testing.providers import KAFKA, POSTGRES, chosen, told
 from channel_kit.topics import create_topics
 
 SECRET_KEY = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="  # noqa: S105  32 bytes; tests only
@@ -35,11 +35,23 @@ def pytest_configure() -> None:
     structlog.configure(processors=[structlog.processors.add_log_level, telemetry.console(colors=False)])
 
 
+def pytest_report_header() -> list[str]:
+    """Which servers this run is on."""
+    return [told(POSTGRES), told(KAFKA)]
+
+
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Admin URL of a real PostgreSQL server that lives as long as the test run."""
-    if url := os.environ.get("QUDAO_TEST_POSTGRES"):
-        yield url
+    choice = chosen(POSTGRES)
+    if choice.provider == "address":
+        yield choice.value
+        return
+    if choice.provider == "container":
+        from channel_kit.testing import containers
+
+        with containers.postgres(choice.value) as url:
+            yield url
         return
     from channel_kit.local.postgres import LocalPostgres
     from channel_kit.local.server import running
@@ -60,9 +72,17 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Bootstrap address of a real Apache Kafka broker that lives as long as the test run."""
-    if bootstrap := os.environ.get("QUDAO_KAFKA"):
-        _make_topics(bootstrap)
-        yield bootstrap
+    choice = chosen(KAFKA)
+    if choice.provider == "address":
+        _make_topics(choice.value)
+        yield choice.value
+        return
+    if choice.provider == "container":
+        from channel_kit.testing import containers
+
+        with containers.kafka(choice.value) as bootstrap:
+            _make_topics(bootstrap)
+            yield bootstrap
         return
     from channel_kit.local.kafka import LocalKafka
     from channel_kit.local.server import running
@@ -143,7 +163,7 @@ async def service_database(postgres: str) -> AsyncIterator[ServiceDatabase]:
     yield make
     for database in opened:
         await database.close()
-    if "QUDAO_TEST_POSTGRES" in os.environ:  # one that was started for this run is thrown away as a whole
+    if chosen(POSTGRES).provider == "address":  # one that was started for this run is thrown away as a whole
         admin = await asyncpg.connect(postgres)
         for name in [*names, *templates.values()]:
             await admin.execute(f'drop database "{name}" with (force)')
