@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from fastapi.routing import APIRoute, iter_route_contexts
 
 from channel_events.partner import SigningKeyBody
 from channel_kit import auth
@@ -174,8 +175,16 @@ def operations(document: dict[str, Any]) -> Iterator[Operation]:
 class House:
     """One service with A's things in it, and its callers."""
 
-    def __init__(self, client: httpx.AsyncClient, kid: str, pem: str, document: dict[str, Any]) -> None:
-        self.client, self.kid, self.pem = client, kid, pem
+    def __init__(
+        self,
+        database: Database,
+        app: Any,
+        client: httpx.AsyncClient,
+        key: tuple[str, str],
+        document: dict[str, Any],
+    ) -> None:
+        self.database, self.app, self.client = database, app, client
+        self.kid, self.pem = key
         self.operations = list(operations(document))
 
     async def ask(
@@ -210,7 +219,7 @@ class House:
         return answer
 
 
-@pytest.fixture(params=SERVICES)
+@pytest.fixture(scope="module", params=SERVICES)
 async def house(
     request: pytest.FixtureRequest, service_database: Callable[[Service], Awaitable[Database]]
 ) -> AsyncIterator[House]:
@@ -229,10 +238,39 @@ async def house(
                 Template(statement).substitute({key: f"'{value}'" for key, value in named.items()})
             )
     settings = ServiceSettings.model_validate({"secret_key": SECRET_KEY, "docs": True})
-    transport = httpx.ASGITransport(service.app(Runtime(settings, database)), raise_app_exceptions=False)
+    app = service.app(Runtime(settings, database))
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url=f"http://{name}") as client:
         document = (await client.get("/openapi.json")).json()
-        yield House(client, kid, pem, document)
+        yield House(database, app, client, (kid, pem), document)
+
+
+async def test_the_document_lists_every_route(house: House) -> None:
+    inner = getattr(
+        house.app, "_app", house.app
+    )  # order-svc answers its webhooks in front of the application
+    routes = {
+        f"{method} {context.path_format}"
+        for context in iter_route_contexts(inner.routes)
+        if isinstance(context.original_route, APIRoute)
+        for method in context.methods or ()
+    }
+    assert routes == {operation.name for operation in house.operations}
+
+
+async def test_every_table_that_names_a_partner_is_protected_by_force(house: House) -> None:
+    async with house.database.read(OWNER) as tx:
+        tables = await tx.rows(
+            """
+            select c.relname::text as name, c.relrowsecurity and c.relforcerowsecurity as forced,
+                   (select count(*) from pg_policy p where p.polrelid = c.oid) as policies
+            from pg_class c
+            join pg_attribute a on a.attrelid = c.oid and a.attname = 'partner_id' and not a.attisdropped
+            where c.relkind in ('r', 'p') and c.relnamespace = 'public'::regnamespace
+            """
+        )
+    assert tables
+    assert [each.name for each in tables if not (each.forced and each.policies)] == []
 
 
 async def test_every_operation_wants_a_living_token_and_its_scopes(house: House) -> None:

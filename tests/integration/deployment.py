@@ -226,15 +226,15 @@ class Member:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(number)
 
-    async def died(self, seconds: float = 60.0) -> int:
-        """The exit status, once it has ended by itself."""
+    async def died(self, seconds: float, why: str) -> int:
+        """The exit status, once it has ended by itself; `why` says what should have ended it."""
         process = self.process
         assert process is not None
-        await until(lambda: process.poll() is not None, seconds, self.said)
+        await until(lambda: process.poll() is not None, seconds, lambda: f"the end of {why}\n{self.said()}")
         return process.wait()
 
     def said(self) -> str:
-        return self.log.read_text(errors="replace")[-4000:]
+        return self.log.read_text(errors="replace")[-3000:]
 
 
 async def until(

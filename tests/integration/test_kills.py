@@ -86,7 +86,7 @@ async def _run_the_gauntlet(bench: Lab, service: str) -> list[str]:
         if member.process is not None and member.process.poll() is None:
             member.end(signal.SIGKILL)
         member.start(QUDAO_FAILPOINT=point)
-        status = await member.died(90)
+        status = await member.died(90, f"{service} at {point}")
         assert status == -signal.SIGKILL, f"{service} at {point} ended with {status}: {member.said()}"
         died.append(point)
     member.start()
@@ -98,13 +98,13 @@ async def test_death_between_any_two_steps_loses_and_doubles_nothing(
 ) -> None:
     trades = [await shops.trade(bench, platform) for platform in ("shopify", "woocommerce", "generic")]
     traffic = Traffic(bench, trades)
-    senders = [asyncio.create_task(traffic.orders()), asyncio.create_task(traffic.changes())]
     began = time.monotonic()
-    try:
-        deaths = await asyncio.gather(*(_run_the_gauntlet(bench, service) for service in POINTS))
-    finally:
+    async with asyncio.TaskGroup() as group:  # whoever fails ends all of it
+        group.create_task(traffic.orders())
+        group.create_task(traffic.changes())
+        runs = [group.create_task(_run_the_gauntlet(bench, service)) for service in POINTS]
+        deaths = await asyncio.gather(*runs)
         traffic.stop.set()
-    await asyncio.gather(*senders)
     assert dict(zip(POINTS, deaths, strict=True)) == {name: list(points) for name, points in POINTS.items()}
     for service in POINTS:
         await bench.ready(service)

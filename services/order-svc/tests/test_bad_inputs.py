@@ -450,6 +450,7 @@ async def test_no_query_of_any_reader_is_answered_with_a_fault(
     order_id = await shop.order_id("820982911946154508")
     values = [*[str(each) for each in (*NUMBERS, *TIMES) if each is not None], *TEXTS, *CURSORS]
     values += ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "1e30", "-1", "99999999999999999999"]
+    seen: set[str] = set()
     for path, names in PATHS.items():
         ids = [
             str(order_id),
@@ -468,7 +469,8 @@ async def test_no_query_of_any_reader_is_answered_with_a_fault(
             assert answer.status_code in (200, 400, 404, 422), (path, one, answer.text)
             printed["path", str(answer.status_code)] += 1
         for name in names:
-            for value in values:
+            # The kit reads `limit` and `cursor` alike everywhere: in full once, then a sample.
+            for value in values if name not in seen else values[::7]:
                 sent = str(
                     httpx.QueryParams(
                         {name: value.encode("utf-8", "replace")[:4_000].decode("utf-8", "replace")}
@@ -477,3 +479,4 @@ async def test_no_query_of_any_reader_is_answered_with_a_fault(
                 answer = await shop.http.get(f"{path.replace('{id}', str(order_id))}?{sent}")
                 assert answer.status_code in (200, 400, 422), (path, name, value[:100], answer.text)
                 printed["query", str(answer.status_code)] += 1
+            seen.add(name)

@@ -173,4 +173,4 @@ def _beats(left: OrderDocument, right: OrderDocument) -> bool:
 
 
 TestOrderMachine = OrderMachine.TestCase
-TestOrderMachine.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestOrderMachine.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)

@@ -203,6 +203,25 @@ async def test_stock_stands_as_the_last_reservation_says_and_is_no_news_of_the_o
     assert after["stream_version"] == before["stream_version"] == 1
 
 
+async def test_an_order_that_a_mapping_makes_too_large_stays_as_it_was_and_holds_nobody_up(
+    connect: Any, generic: Make
+) -> None:
+    shop = await connect("generic")
+    sku = "茶" * 64
+    lines = [
+        {"line_id": str(n), "kind": "product", "sku": sku, "quantity": "1", "total": "1.00"}
+        for n in range(2_000)
+    ]
+    wide = generic("WIDE", total="2000.00", lines=lines)
+    await shop.post("", json.dumps(wide, ensure_ascii=False).encode())
+    await shop.post("", generic("SMALL", lines=[{**lines[0], "total": "35.00"}]))
+    await shop.drain()
+    assert {row.status for row in await shop.deliveries()} == {"applied"}
+    await heard(shop.database, inventory.handle, listed(shop, sku, "S" * 100))
+    assert {entry["sku"] for entry in await shop.entries("SMALL")} == {"S" * 100}
+    assert {entry["sku"] for entry in await shop.entries("WIDE")} == {None}
+
+
 class Lockless(Write):
     """The planted bug: a transaction that skips the reference lock."""
 

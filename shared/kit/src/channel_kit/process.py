@@ -1,9 +1,10 @@
 """Running a service: `python -m order_svc api|worker|serve|migrate`.
 
 `api` answers HTTP, `worker` runs relay, feeds and jobs, `serve` does both in one process (local use), `migrate`
-brings the schema up to date and ends. One uvicorn, one event loop. SIGTERM: readiness turns 503, loops finish
-what they are in, requests are taken for `drain_seconds` more, those in flight are answered, pools close. A loop that dies takes the process with it:
-whoever supervises starts it again, and every mechanism here survives that.
+brings the schema up to date, prunes the outbox and ends. One uvicorn, one event loop. SIGTERM: readiness turns
+503, loops finish what they are in, requests are taken for `drain_seconds` more, those in flight are answered,
+pools close. A loop that dies takes the process with it: whoever supervises starts it again, and every mechanism
+here survives that.
 """
 
 import asyncio

@@ -73,7 +73,7 @@ class Entry:
                     facts.kind,
                     plain(facts.quantity),
                     facts.currency,
-                    *(getattr(facts.components, field.name) for field in fields(Components)),
+                    *(getattr(facts.components, name) for name in _COMPONENTS),
                     facts.tax_included,
                     _text(facts.partner_id),
                     facts.channel,

@@ -9,12 +9,13 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
+import structlog
 from pydantic import ValidationError
 
 from channel_events.catalog import EVENT_BYTES_MAX
 from channel_events.order import ENTRIES_MAX, EntryBody, OrderBody, OrderSnapshot
 from channel_kit import clock, outbox, reference
-from channel_kit.database import Write
+from channel_kit.database import Write, is_away, is_timeout
 from channel_kit.ids import uuid7
 from channel_kit.outbox import Announcement
 from order_svc.ledger import store as ledger_store
@@ -27,6 +28,8 @@ from order_svc.order.values import News, OrderDocument
 from order_svc.reference import store as reference_store
 from order_svc.reference.actions import ORDER
 from order_svc.reference.store import Shop, ShopSku
+
+log = structlog.get_logger(__name__)
 
 REUSED = "delivery-id-reused"
 ENVELOPE_BYTES_MAX = 8 * 1024
@@ -69,9 +72,28 @@ async def derive_marked(tx: Write, limit: int) -> int:
     # Before the marks: whoever writes marks holds this lock already, and would wait for ours in a circle.
     await reference.shared(tx)
     marked = await reference.take(tx, ORDER, limit)
-    heads = await store.lock(tx, marked)
-    await _settle(tx, heads, heads, {}, clock.now())
+    await _derive(tx, marked)
     return len(marked)
+
+
+async def _derive(tx: Write, order_ids: Sequence[UUID]) -> None:
+    """Derives these orders anew; one that cannot be stays as it was, is logged, and holds nobody up."""
+    if not order_ids:
+        return
+    try:
+        async with tx.savepoint():
+            heads = await store.lock(tx, order_ids)
+            await _settle(tx, heads, heads, {}, clock.now())
+    except Exception as error:
+        if is_away(error) and not (is_timeout(error) and len(order_ids) > 1):
+            raise
+        if len(order_ids) == 1:
+            log.error(
+                "rederive: an order cannot be derived", order_id=str(order_ids[0]), error=repr(error)[:500]
+            )
+            return
+        for half in (order_ids[: len(order_ids) // 2], order_ids[len(order_ids) // 2 :]):
+            await _derive(tx, half)
 
 
 def _mapped(live: Sequence[Entry], head: Head) -> dict[str, str]:

@@ -6,13 +6,14 @@ quantities are exact decimals; times are aware UTC. Nothing here does I/O or loo
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
+
+import msgspec
 
 LIFECYCLES = ("draft", "open", "completed", "cancelled", "deleted")
 PAYMENTS = ("unpaid", "authorized", "partially_paid", "paid", "partially_refunded", "refunded", "voided")
@@ -81,6 +82,10 @@ class Line:
     removed: Decimal = ZERO
     shipped: Decimal = ZERO
 
+    def __post_init__(self) -> None:
+        for name in ("ordered", "removed", "shipped"):
+            object.__setattr__(self, name, _canonical(getattr(self, name)))
+
 
 @dataclass(frozen=True, slots=True)
 class RefundLine:
@@ -96,6 +101,10 @@ class RefundLine:
     tax_minor: int | None = None
     freight_minor: int | None = None
     restocked: Decimal = ZERO
+
+    def __post_init__(self) -> None:
+        for name in ("quantity", "restocked"):
+            object.__setattr__(self, name, _canonical(getattr(self, name)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,50 +196,27 @@ class News:
     reused_id: bool = False
 
 
+_encoder = msgspec.json.Encoder(order="sorted")
+_order_decoder = msgspec.json.Decoder(OrderDocument)
+_refund_decoder = msgspec.json.Decoder(Refund)
+
+
 def dump(value: OrderDocument | Refund) -> str:
-    """Canonical JSON: sorted keys, decimals as plain text, instants as RFC 3339."""
-    return json.dumps(
-        asdict(value), default=_plain, sort_keys=True, ensure_ascii=False, separators=(",", ":")
-    )
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, Decimal):
-        return format(value.normalize(), "f") if value else "0"
-    if isinstance(value, datetime):
-        return value.isoformat()
-    raise TypeError(f"no canonical form for {type(value).__name__}")
+    """Canonical JSON: sorted keys, quantities as plain text, instants as RFC 3339."""
+    return _encoder.encode(value).decode()
 
 
 def load_order(text: str) -> OrderDocument:
     """The inverse of `dump` for an order document."""
-    raw = json.loads(text)
-    raw["lines"] = tuple(
-        Line(
-            **{
-                **line,
-                **_decimals(line, "ordered", "removed", "shipped"),
-                "components": Components(**line["components"]),
-            }
-        )
-        for line in raw["lines"]
-    )
-    raw["refunds"] = tuple(_refund(refund) for refund in raw["refunds"])
-    raw["flags"] = tuple(raw["flags"])
-    for name in ("placed_at", "paid_at", "shipped_at", "cancelled_at", "completed_at"):
-        raw[name] = datetime.fromisoformat(raw[name]) if raw[name] else None
-    return OrderDocument(**raw)
+    return _order_decoder.decode(text)
 
 
 def load_refund(text: str) -> Refund:
     """The inverse of `dump` for a refund."""
-    return _refund(json.loads(text))
+    return _refund_decoder.decode(text)
 
 
-def _refund(raw: dict[str, Any]) -> Refund:
-    lines = tuple(RefundLine(**{**line, **_decimals(line, "quantity", "restocked")}) for line in raw["lines"])
-    return Refund(**{**raw, "at": datetime.fromisoformat(raw["at"]), "lines": lines})
-
-
-def _decimals(raw: Mapping[str, Any], *names: str) -> dict[str, Decimal]:
-    return {name: Decimal(raw[name]) for name in names}
+def _canonical(value: Decimal) -> Decimal:
+    """The same quantity in its one spelling, so that equal documents are equal texts."""
+    whole = value.to_integral_value()
+    return Decimal(int(whole)) if whole == value else value.normalize()
