@@ -117,6 +117,13 @@ def test_freight_of_a_parcel_that_left_was_earned() -> None:
     assert [(no, q, net) for no, kind, q, net in rows(document) if kind == "cancelled"] == [(1, -1, -50)]
 
 
+def test_freight_that_is_called_shipped_while_no_goods_left_was_not_earned() -> None:
+    document = order(line("a", 100), line("f", 10, kind="freight", shipped=1), lifecycle="cancelled")
+    found = rows(document)
+    assert [(no, net) for no, kind, _, net in found if kind == "cancelled"] == [(1, -100), (2, -10)]
+    assert "shipped" not in {kind for _, kind, _, _ in found}
+
+
 def test_shipping_taken_off_by_an_edit_is_cancelled_although_the_parcel_left() -> None:
     document = order(line("a", 100, shipped=1), line("f", 10, kind="freight", removed=1))
     assert [(no, q, net) for no, kind, q, net in rows(document) if kind == "cancelled"] == [(2, -1, -10)]
@@ -215,6 +222,14 @@ def test_the_tax_of_a_refund_that_is_half_a_cancellation_is_halved_on_the_return
     assert [returned.quantity, money.net_minor, money.tax_minor] == [-1, -100, -13]
 
 
+def test_a_refund_of_one_unit_cancelled_and_one_returned_is_halved_between_them() -> None:
+    found = rows(order(line("a", 100, 2, shipped=1)), refund(80, RefundLine("a", Decimal(2), 80)))
+    assert [(kind, q, net) for _, kind, q, net in found if kind in ("cancelled", "returned")] == [
+        ("cancelled", -1, -50),
+        ("returned", -1, -40),
+    ]
+
+
 def test_a_unit_restocked_because_it_was_cancelled_is_not_restocked_again() -> None:
     """One unit never left, one came back broken: nothing goes on the shelf."""
     cancelled = refund(50, RefundLine("a", ONE, 50, restocked=ONE), at=PAID, name="cancelled")
@@ -261,13 +276,27 @@ def test_an_entry_that_changed_takes_its_undoing_rows_along() -> None:
     assert added["returned"].origin_entry_id == added["ordered"].entry_id
 
 
-def test_a_refund_posted_before_any_payment_points_to_it_once_it_comes() -> None:
-    unpaid = order(line("a", 100, shipped=1), line("b", 0), paid=0)
-    early = _posted([], Book(Facts(unpaid, (refund(10),))).entries, 100)
-    paid = Book(Facts(replace(unpaid, paid_minor=130), (refund(140),))).entries
-    later = _posted(early, paid, 200)
-    by_line = {(e.wanted.line_no, e.wanted.kind): e for e in later if not e.reverses_entry_id}
-    assert by_line[0, "refunded"].origin_entry_id == by_line[0, "paid"].entry_id
+def test_a_refund_points_to_the_payment_it_undoes_exactly_while_there_is_one() -> None:
+    """Its own content is the same before, with and after the payment: only what it undoes comes and goes."""
+    unpaid = order(line("a", 100, shipped=1), paid=0)
+    bare = refund(10)
+    without = Book(Facts(unpaid, (bare,))).entries
+    before = refund(100, at=PAID, name="before")
+    within = Book(Facts(replace(unpaid, paid_minor=130), (before, bare))).entries
+
+    def undone(live: Sequence[Entry]) -> tuple[UUID | None, UUID | None]:
+        rows = {e.wanted.kind: e for e in live if e.wanted.line_no == 0 and e.wanted.kind != "returned"}
+        paid = rows.get("paid")
+        return paid.entry_id if paid else None, rows["refunded"].origin_entry_id
+
+    live: list[Entry] = []
+    for number, should in enumerate((without, within, without), start=1):
+        posted = _posted(live, should, number * 100)
+        gone = {entry.reverses_entry_id for entry in posted}
+        live = [e for e in [*live, *posted] if e.entry_id not in gone and not e.reverses_entry_id]
+        paid, origin = undone(live)
+        assert origin == paid
+        assert (paid is None) == (should is without)
 
 
 @pytest.mark.parametrize("removed", [1, 3])

@@ -33,7 +33,6 @@ log = structlog.get_logger(__name__)
 
 REUSED = "delivery-id-reused"
 ENVELOPE_BYTES_MAX = 8 * 1024
-ENTRY_BYTES_MAX = 2 * 1024
 LINES_LIGHT = 100  # so few lines fit beside the most entries whatever they say
 
 
@@ -196,8 +195,7 @@ def _events(
         return []
     name = f"channel.order.{rules.event_name(before, after)}.v1"
     bodies = [_body(entry) for entry in posting.entries]
-    most = _entries_max(after)
-    parts = [bodies[start : start + most] for start in range(0, len(bodies), most)] or [[]]
+    parts = _parts(after, bodies)
     steps = rules.transitions(before, after, at)
     return [
         Announcement(
@@ -211,16 +209,23 @@ def _events(
     ]
 
 
-def _entries_max(snapshot: OrderSnapshot) -> int:
-    """How many entries go beside this snapshot into one event."""
-    if len(snapshot.lines) < LINES_LIGHT:
-        return ENTRIES_MAX
-    room = EVENT_BYTES_MAX - ENVELOPE_BYTES_MAX - len(snapshot.model_dump_json().encode())
-    if room < ENTRY_BYTES_MAX:
-        raise OutOfBounds(
-            "order-too-large", f"its snapshot does not fit into an event of {EVENT_BYTES_MAX} bytes"
-        )
-    return min(ENTRIES_MAX, room // ENTRY_BYTES_MAX)
+def _parts(snapshot: OrderSnapshot, bodies: Sequence[EntryBody]) -> list[list[EntryBody]]:
+    """The entries of each event: as many as there may be, and as fit beside the snapshot."""
+    room = EVENT_BYTES_MAX
+    if len(snapshot.lines) > LINES_LIGHT:
+        room -= ENVELOPE_BYTES_MAX + len(snapshot.model_dump_json().encode())
+    parts: list[list[EntryBody]] = [[]]
+    left = room
+    for body in bodies:
+        size = 0 if room == EVENT_BYTES_MAX else len(body.model_dump_json().encode()) + 1
+        if len(parts[-1]) == ENTRIES_MAX or size > left:
+            parts.append([])
+            left = room
+        parts[-1].append(body)
+        left -= size
+    if left < 0:
+        raise OutOfBounds("order-too-large", f"it does not fit into an event of {EVENT_BYTES_MAX} bytes")
+    return parts
 
 
 def _body(entry: Entry) -> EntryBody:
