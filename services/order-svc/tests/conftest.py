@@ -6,7 +6,8 @@ import hmac
 import importlib.util
 import json
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -192,6 +193,15 @@ def connect(staff: httpx.AsyncClient, database: Database) -> Connect:
 @pytest.fixture
 async def shop(connect: Connect) -> Shop:
     return await connect("shopify")
+
+
+@pytest.fixture(scope="module")
+def printed() -> Iterator[Counter[tuple[str, str]]]:
+    """Counts by class and outcome, printed at the end of the module."""
+    counts: Counter[tuple[str, str]] = Counter()
+    yield counts
+    for (kind, outcome), count in sorted(counts.items()):
+        print(f"{kind:>28} {outcome:<28} {count}")
 
 
 def make_order(

@@ -19,7 +19,7 @@ from aiokafka.errors import ConsumerStoppedError, KafkaError
 from channel_events.topics import Topic
 from channel_kit import parking, positions, telemetry
 from channel_kit.database import WORKER, Database, Write, is_away
-from channel_kit.jobs import Health, Pause
+from channel_kit.jobs import Health, Pause, being_cancelled
 from channel_kit.poll import Handler, Poll, Record
 from channel_kit.settings import ServiceSettings
 from channel_kit.topics import cluster_id
@@ -76,6 +76,8 @@ class Feed:
                 log.warning("feed: rebuilding the consumer", consumer=self.consumer, error=repr(error)[:300])
             except Exception as error:
                 # Time-outs and broken sockets of either side come here too; both are waited out.
+                if being_cancelled():
+                    raise
                 if not is_away(error):
                     log.exception("feed: a fault of ours; this process ends", consumer=self.consumer)
                     raise
@@ -133,7 +135,7 @@ class Feed:
                 await run()
                 return
             except Exception as error:
-                if not is_away(error) or self._stopping.is_set():
+                if not is_away(error) or self._stopping.is_set() or being_cancelled():
                     raise
                 failures += 1
                 self.health.touch()

@@ -21,6 +21,12 @@ IDLE_SECONDS_MIN = 0.05
 FAILED_SECONDS_MAX = 5.0
 
 
+def being_cancelled() -> bool:
+    """Whether somebody is ending this task: a driver may meet that as a lost connection and say only so."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 class Health:
     """When a loop last turned. `stuck()` is a sentence once it has not for longer than allowed."""
 
@@ -99,6 +105,8 @@ class Job:
             try:
                 done = await self._run()
             except Exception as error:
+                if being_cancelled():
+                    raise
                 failures += 1
                 self.health.touch()
                 telemetry.job_failures.labels(self.name).inc()

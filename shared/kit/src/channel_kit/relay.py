@@ -20,7 +20,7 @@ from sqlalchemy import Row
 from channel_kit import outbox, telemetry
 from channel_kit.database import WORKER, Database, Write, is_away
 from channel_kit.failpoints import failpoint
-from channel_kit.jobs import Health, Pause
+from channel_kit.jobs import Health, Pause, being_cancelled
 
 log = structlog.get_logger(__name__)
 
@@ -65,6 +65,8 @@ class Relay:
                 self.health.touch()
                 await pause.after(sent)
             except BrokerFault as fault:
+                if being_cancelled():
+                    raise
                 failures += 1
                 telemetry.relay_failures.inc()
                 log.warning(
@@ -73,6 +75,8 @@ class Relay:
                     failures=failures,
                 )
             except Exception as error:
+                if being_cancelled():
+                    raise
                 if not is_away(error):
                     log.exception("relay: a fault of ours; this process ends")
                     raise

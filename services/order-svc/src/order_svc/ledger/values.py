@@ -91,6 +91,16 @@ class Entry:
         ).hexdigest()
 
 
+def sums(entries: Sequence[Wanted]) -> dict[int, dict[str, tuple[str, int]]]:
+    """Per line {kind: (Σ quantity, Σ net)}: what the audit compares with the sums of the table."""
+    found: dict[int, dict[str, tuple[Decimal, int]]] = {}
+    for entry in entries:
+        line = found.setdefault(entry.line_no, {})
+        quantity, net = line.get(entry.kind, (Decimal(0), 0))
+        line[entry.kind] = (quantity + entry.quantity, net + entry.components.net_minor)
+    return {no: {kind: (plain(q), net) for kind, (q, net) in line.items()} for no, line in found.items()}
+
+
 def plain(quantity: Decimal) -> str:
     """A quantity as plain digits without trailing zeros, so that equal quantities are equal texts."""
     return format(quantity.normalize(), "f") if quantity else "0"

@@ -14,7 +14,7 @@ from channel_events.order import OrderSnapshot
 from channel_kit.database import Read, Write
 from channel_kit.ids import uuid7
 from order_svc.ledger.rules import REMAINDER_LINE
-from order_svc.ledger.values import Wanted, plain
+from order_svc.ledger.values import Wanted, sums
 from order_svc.order.rules import Attribution, Head, KnownRefund
 from order_svc.order.values import ZERO, Deletion, OrderDocument, Triple, dump, load_order, load_refund
 
@@ -64,20 +64,12 @@ async def lock(tx: Write, order_ids: Iterable[UUID]) -> dict[UUID, Head]:
     )
     heads = {row.order_id: _head(row) for row in rows}
     refunds: dict[UUID, dict[str, KnownRefund]] = {}
-    known = [
-        head.order_id for head in heads.values() if head.revision
-    ]  # a placeholder of this moment has none
-    for row in (
-        await tx.rows(
-            "select order_id, external_id, standalone, document::text as document from refund where order_id = any($1::uuid[])",
-            known,
-        )
-        if known
-        else ()
-    ):
-        refunds.setdefault(row.order_id, {})[row.external_id] = KnownRefund(
-            load_refund(row.document), row.standalone
-        )
+    # A placeholder of this moment has none.
+    if known := [head.order_id for head in heads.values() if head.revision]:
+        sql = "select order_id, external_id, standalone, document::text as document from refund where order_id = any($1::uuid[])"
+        for row in await tx.rows(sql, known):
+            found = KnownRefund(load_refund(row.document), row.standalone)
+            refunds.setdefault(row.order_id, {})[row.external_id] = found
     return {key: replace(head, refunds=refunds.get(key, {})) for key, head in heads.items()}
 
 
@@ -220,7 +212,8 @@ async def save_lines(tx: Write, saved: Sequence[Saved]) -> None:
 
 
 def _line_rows(saved: Saved) -> list[_LineRow]:
-    head, kinds = saved.head, _kinds(saved.entries)
+    head = saved.head
+    kinds = {no: json.dumps(line) for no, line in sums(saved.entries).items()}
     assert saved.snapshot is not None  # noqa: S101  the caller kept such only
     assert head.document is not None  # noqa: S101  there is no snapshot without one
     rows = [
@@ -249,19 +242,6 @@ def _line_rows(saved: Saved) -> list[_LineRow]:
         partner = head.attribution.partner_id
         rows.append(_LineRow(head.order_id, REMAINDER_LINE, *words, *none, 0, kinds[REMAINDER_LINE], partner))
     return rows
-
-
-def _kinds(entries: Sequence[Wanted]) -> dict[int, str]:
-    """Per line {kind: [Σ quantity, Σ net]}: what the audit compares with the ledger's sums."""
-    sums: dict[int, dict[str, tuple[Decimal, int]]] = {}
-    for entry in entries:
-        line = sums.setdefault(entry.line_no, {})
-        quantity, net = line.get(entry.kind, (ZERO, 0))
-        line[entry.kind] = (quantity + entry.quantity, net + entry.components.net_minor)
-    return {
-        line_no: json.dumps({kind: [plain(quantity), net] for kind, (quantity, net) in line.items()})
-        for line_no, line in sums.items()
-    }
 
 
 class Evidence(NamedTuple):
