@@ -72,12 +72,17 @@ class Deployment:
         return await self.http.request(method, self.stack.url(service) + path, headers=headers, **options)
 
     async def call(self, service: str, method: str, path: str, body: Any = None, **params: Any) -> Any:
-        """The JSON of a request that must succeed."""
+        """The JSON of a request that must succeed; one that is answered 503 is sent again, as the answer says."""
         options = {} if body is None else {"json": body}
-        answer = await self.ask(service, method, path, params=params, **options)
-        if not answer.is_success:
-            raise NotAsExpected(f"{method} {answer.request.url} answered {answer.status_code}: {answer.text}")
-        return answer.json()
+        headers = {"idempotency-key": uuid4().hex}
+        deadline = time.monotonic() + 20
+        while True:
+            answer = await self.ask(service, method, path, params=params, headers=headers, **options)
+            if answer.is_success:
+                return answer.json()
+            if answer.status_code != 503 or time.monotonic() > deadline:
+                raise NotAsExpected(f"{method} {answer.request.url} said {answer.status_code}: {answer.text}")
+            await asyncio.sleep(0.2)
 
     async def get(self, service: str, path: str, **params: Any) -> Any:
         return await self.call(service, "GET", path, **params)

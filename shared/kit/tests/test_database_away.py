@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 from pydantic import SecretStr
 
-from channel_kit.database import OWNER, WORKER, Database, StaleWrite, Write, is_away
+from channel_kit.database import OWNER, STAFF, WORKER, Database, StaleWrite, Write, is_away
 from channel_kit.local.postgres import LocalPostgres
 from channel_kit.local.server import spawn, stop, wait_ready
 from channel_kit.poll import Poll
@@ -128,6 +128,15 @@ async def _sleep(database: Database) -> None:
     async with database.write(WORKER) as tx:
         await tx.execute("insert into effect values (1, gen_random_uuid(), null)")
         await tx.rows("select pg_sleep(30)")
+
+
+async def test_the_first_request_after_a_restart_is_answered(database: Database, server: Server) -> None:
+    async with database.read(STAFF) as tx, database.read(STAFF) as other:
+        assert (await tx.value("select 1"), await other.value("select 2")) == (1, 2)
+    server.kill()
+    server.start()
+    async with database.read(STAFF) as tx:
+        assert await tx.value("select 1") == 1
 
 
 async def test_a_terminated_backend_is_absence(database: Database) -> None:

@@ -29,6 +29,7 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 RETRIES_MAX = 5
+CONNECTIONS_TRIED = 3
 # A plan made on an empty table turns linear later; every statement is planned with its values instead.
 SESSION = {
     "plan_cache_mode": "force_custom_plan",
@@ -138,30 +139,47 @@ class Database:
             )
         return self._engines[role]
 
-    async def _enter(self, connection: AsyncConnection, actor: Actor) -> None:
-        """Takes the role of the actor; the settings end with the transaction."""
-        if actor.kind in ("worker", "owner"):
-            return
-        await connection.exec_driver_sql(
-            "select set_config('role', $1, true), set_config('app.partner', $2, true)",
-            (f"{self.service}_{actor.kind}", str(actor.partner_id or "")),
-        )
-
     @staticmethod
     def _login(actor: Actor) -> str:
         return actor.kind if actor.kind in ("worker", "owner") else "api"
 
     @asynccontextmanager
+    async def _begin(self, actor: Actor) -> AsyncIterator[AsyncConnection]:
+        """An open transaction in the actor's role; the settings end with it.
+
+        Taking the role is also what shows that a pooled connection has died with its server. Nothing of the
+        caller's has run by then, so another connection is tried: the pool drops all that are as old.
+        """
+        for attempt in range(1, CONNECTIONS_TRIED + 1):
+            connection = await self._engine(self._login(actor)).connect()
+            try:
+                transaction = await connection.begin()
+                if actor.kind in ("staff", "partner"):
+                    await connection.exec_driver_sql(
+                        "select set_config('role', $1, true), set_config('app.partner', $2, true)",
+                        (f"{self.service}_{actor.kind}", str(actor.partner_id or "")),
+                    )
+                break
+            except BaseException as error:
+                await _close(connection)
+                dead = isinstance(error, DBAPIError) and error.connection_invalidated
+                if not dead or attempt == CONNECTIONS_TRIED:
+                    raise
+        try:
+            yield connection
+            await transaction.commit()
+        finally:
+            await _close(connection)  # rolls back what was not committed
+
+    @asynccontextmanager
     async def read(self, actor: Actor) -> AsyncIterator[Read]:
-        async with self._engine(self._login(actor)).begin() as connection:
-            await self._enter(connection, actor)
+        async with self._begin(actor) as connection:
             yield Read(connection, self.service)
 
     @asynccontextmanager
     async def write(self, actor: Actor) -> AsyncIterator[Write]:
         """Commits when the block ends, rolls back when it raises; wake-ups run after the commit."""
-        async with self._engine(self._login(actor)).begin() as connection:
-            await self._enter(connection, actor)
+        async with self._begin(actor) as connection:
             tx = Write(connection, self.service)
             yield tx
         tx.committed()
@@ -192,6 +210,11 @@ async def migrate(owner_url: str, run: Callable[[Connection], None]) -> None:
             await connection.run_sync(run)
     finally:
         await engine.dispose()
+
+
+async def _close(connection: AsyncConnection) -> None:
+    """Gives the connection back even to a caller that is being cancelled."""
+    await asyncio.shield(asyncio.create_task(connection.close()))
 
 
 def sqlstate(error: BaseException) -> str | None:
