@@ -15,6 +15,7 @@ from uuid import UUID
 
 from fastapi import Request
 from prometheus_client import Counter
+from pydantic import Field
 
 from channel_kit import problems, telemetry
 from channel_kit.admin import record
@@ -218,7 +219,7 @@ class DeliveryDetail(DeliveryView):
 class Reprocess(Body):
     """Which quarantined deliveries to read again: these, or all with a reason, or all."""
 
-    delivery_ids: tuple[str, ...] | None = None
+    delivery_ids: Annotated[tuple[str, ...], Field(max_length=1_000)] | None = None
     reason: str | None = None
 
 

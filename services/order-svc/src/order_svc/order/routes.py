@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Depends, Query, Request, Response
-from pydantic import AfterValidator, AwareDatetime
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator
 
 from channel_events.values import Quantity
 from channel_kit.auth import Caller, scope
@@ -44,7 +44,14 @@ def _in_utc(at: datetime) -> datetime:
         raise ValueError("give a time between the years 1 and 9999") from None
 
 
-Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+def _written_out(value: object) -> object:
+    # Pydantic would also take a bare number, as seconds since 1970.
+    if isinstance(value, str) and "T" not in value.upper():
+        raise ValueError("use an instant with its zone, such as 2026-01-31T00:00:00+08:00")
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_written_out), AfterValidator(_in_utc)]
 
 
 class OrderView(View):

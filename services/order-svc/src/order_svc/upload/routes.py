@@ -22,6 +22,7 @@ from order_svc.upload.rules import Receipts, UploadedFile
 
 router = Router(tags=["uploads"])
 
+PRINTABLE = r"^[^\x00-\x1f]+$"
 REQUIRED = ("business_date", "terminal", "receipt", "sku", "quantity")
 
 
@@ -67,10 +68,10 @@ async def upload(
     caller: Annotated[Caller, scope("orders:write", staff=True)],
     raw: Annotated[bytes, upload_body()],
     request: Request,
-    shop_id: Annotated[str, Query(min_length=1, max_length=255)],
+    shop_id: Annotated[str, Query(min_length=1, max_length=255, pattern=PRINTABLE)],
     time_zone: Annotated[str, Query(max_length=64)] = "",
     currency: Annotated[CurrencyCode, Query()] = "CNY",
-    file_name: Annotated[str | None, Query(max_length=255)] = None,
+    file_name: Annotated[str | None, Query(max_length=255, pattern=PRINTABLE)] = None,
 ) -> UploadView:
     """Takes a POS file (CSV; UTF-8 or GB18030). Bad rows are refused one by one; the rest goes to the ledger.
 
