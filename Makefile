@@ -31,6 +31,7 @@ check: $(VENV)/ready-dev ## Lint, types, import contracts, event schemas, locks
 	@echo "Checking types …" && $(BIN)/mypy shared/*/src services/*/src cli/src
 	@echo "Checking who may import whom …" && $(BIN)/lint-imports
 	@echo "Checking the event schemas …" && $(BIN)/python -m channel_events.schemas --check
+	@echo "Checking the page of events …" && $(BIN)/python -m channel_events.docs | diff -u docs/events.md -
 	@echo "Checking the locks …" && $(BIN)/python tools/locks.py --check
 
 format: $(VENV)/ready-dev ## Format the code

@@ -7,14 +7,14 @@ with a JSON pointer and what to do about it. Pure: no clock, no I/O.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 from typing import Any, Final, NoReturn
 
 from channel_kit import money
-from order_svc.platforms.contract import Unreadable
+from order_svc.platforms.contract import Documents, Ignored, Unreadable
 
 ID_MAX: Final = 255
 TITLE_MAX: Final = 255
@@ -267,3 +267,27 @@ def _objects(values: list[Any], pointer: str) -> Iterator[Node]:
             yield Node(value, f"{pointer}/{index}")
         elif value is not None:
             raise Unreadable("not-an-object", f"{pointer}/{index}: an object is expected here")
+
+
+def unwrap(value: Any, wrappers: frozenset[str]) -> list[Node]:
+    """The documents of a body: bare, in a list, or alone under one of these names."""
+    if isinstance(value, dict) and len(value) == 1:
+        ((name, inner),) = value.items()
+        if name in wrappers and isinstance(inner, dict | list):
+            value = inner
+    values = value if isinstance(value, list) else [value]
+    if not values or not all(isinstance(one, dict) for one in values):
+        raise Unreadable("not-an-object", "the body is no document: send one JSON object")
+    return [Node(one, "" if len(values) == 1 else f"/{index}") for index, one in enumerate(values)]
+
+
+def merged(parts: Sequence[Documents | Ignored]) -> Documents | Ignored:
+    """What the documents of one body say together; why the first is ignored when all are."""
+    kept = [part for part in parts if isinstance(part, Documents)]
+    if not kept:
+        return parts[0]
+    return Documents(
+        tuple(order for part in kept for order in part.orders),
+        tuple(refund for part in kept for refund in part.refunds),
+        tuple(deletion for part in kept for deletion in part.deletions),
+    )

@@ -8,13 +8,13 @@ deletion is believed only from a body that is nothing but an id.
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from order_svc.order.values import Deletion, Line, OrderDocument
 from order_svc.platforms import shopify_lines, shopify_refunds
 from order_svc.platforms.bill import Bill
 from order_svc.platforms.contract import Answer, Documents, Headers, Ignored, Message, Unreadable
-from order_svc.platforms.reading import Node, exact, micros, parse
+from order_svc.platforms.reading import Node, exact, merged, micros, parse, unwrap
 from order_svc.platforms.signing import content_key, header_text, signature_header, signed_by
 
 PAYMENT: Final = {
@@ -75,7 +75,8 @@ class Shopify:
         if topic and not topic.startswith(("orders/", "refunds/")):
             return Ignored("topic-not-used")
         with exact():
-            return _read(topic, _unwrap(parse(raw)), received_at)
+            bodies = unwrap(parse(raw), _WRAPPERS)
+            return merged([_read_one(topic or guess_topic(body), body, received_at) for body in bodies])
 
     def accepted(self) -> Answer:
         return Answer(200)
@@ -103,30 +104,6 @@ def _topic(text: str) -> str:
 def _is_order(body: Node) -> bool:
     keys = body.value.keys()
     return bool(_ORDER_MARKS & keys) and "total_price" in keys and not _FOREIGN_MARKS & keys
-
-
-def _unwrap(value: Any) -> list[Node]:
-    """The documents of a body: bare, in a list, or as the REST API wraps them."""
-    if isinstance(value, dict) and len(value) == 1:
-        ((name, inner),) = value.items()
-        if name in _WRAPPERS and isinstance(inner, dict | list):
-            value = inner
-    values = value if isinstance(value, list) else [value]
-    if not values or not all(isinstance(one, dict) for one in values):
-        raise Unreadable("not-an-object", "the body is not an order or a refund: send one JSON object")
-    return [Node(one, "" if len(values) == 1 else f"/{index}") for index, one in enumerate(values)]
-
-
-def _read(topic: str, bodies: list[Node], received_at: datetime) -> Documents | Ignored:
-    parts = [_read_one(topic or guess_topic(body), body, received_at) for body in bodies]
-    kept = [part for part in parts if isinstance(part, Documents)]
-    if not kept:
-        return parts[0]
-    return Documents(
-        tuple(order for part in kept for order in part.orders),
-        tuple(refund for part in kept for refund in part.refunds),
-        tuple(deletion for part in kept for deletion in part.deletions),
-    )
 
 
 def _read_one(topic: str, body: Node, received_at: datetime) -> Documents | Ignored:

@@ -9,13 +9,13 @@ and body.
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from order_svc.order.values import ZERO, Deletion, OrderDocument, Refund
 from order_svc.platforms import woocommerce_lines
 from order_svc.platforms.bill import Bill, minor
 from order_svc.platforms.contract import Answer, Documents, Headers, Ignored, Message, Unreadable
-from order_svc.platforms.reading import Node, exact, micros, parse
+from order_svc.platforms.reading import Node, exact, merged, micros, parse, unwrap
 from order_svc.platforms.signing import content_key, header_text, signature_header, signed_by
 
 LIFECYCLE: Final = {
@@ -36,6 +36,8 @@ _ENTITY: Final = re.compile(
 )
 _NAMED: Final = {"lt": "<", "gt": ">", "quot": '"', "amp": "&", "apos": "'"}
 _TIMES: Final = ("date_created_gmt", "date_paid_gmt", "date_completed_gmt", "date_modified_gmt")
+# A proxy of the REST API wraps its answers.
+_WRAPPERS: Final = frozenset({"data"})
 
 
 class WooCommerce:
@@ -62,7 +64,8 @@ class WooCommerce:
         if topic and not topic.startswith("order."):
             return Ignored("topic-not-used")
         with exact():
-            return _read(topic, _unwrap(parse(raw.strip(_TRIMMED))), received_at)
+            bodies = unwrap(parse(raw.strip(_TRIMMED)), _WRAPPERS)
+            return merged([_read_one(topic or guess_topic(body), body, received_at) for body in bodies])
 
     def accepted(self) -> Answer:
         return Answer(200)
@@ -93,28 +96,6 @@ def _is_order(body: Node) -> bool:
 
 def _is_refund(body: Node) -> bool:
     return "amount" in body and ("refunded_payment" in body or "refunded_by" in body)
-
-
-def _unwrap(value: Any) -> list[Node]:
-    """The documents of a body: bare, in a list, or under `data` as a proxy of the REST API wraps them."""
-    if isinstance(value, dict) and len(value) == 1 and isinstance(value.get("data"), dict | list):
-        value = value["data"]
-    values = value if isinstance(value, list) else [value]
-    if not values or not all(isinstance(one, dict) for one in values):
-        raise Unreadable("not-an-object", "the body is not an order: send one JSON object")
-    return [Node(one, "" if len(values) == 1 else f"/{index}") for index, one in enumerate(values)]
-
-
-def _read(topic: str, bodies: list[Node], received_at: datetime) -> Documents | Ignored:
-    parts = [_read_one(topic or guess_topic(body), body, received_at) for body in bodies]
-    kept = [part for part in parts if isinstance(part, Documents)]
-    if not kept:
-        return parts[0]
-    return Documents(
-        tuple(order for part in kept for order in part.orders),
-        tuple(refund for part in kept for refund in part.refunds),
-        tuple(deletion for part in kept for deletion in part.deletions),
-    )
 
 
 def _read_one(topic: str, body: Node, received_at: datetime) -> Documents | Ignored:
