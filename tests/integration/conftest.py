@@ -14,12 +14,13 @@ from typing import Any
 import httpx
 import pytest
 
-from qudao.stack import SERVICES, Stack
+from qudao.stack import Stack
 
 from . import shops
 from .deployment import Deployment, deployed
 from .lab import Lab, lab
 
+HERE = Path(__file__).parent
 ENDED = pytest.StashKey[dict[str, Counter[str]]]()
 TOLD = pytest.StashKey[list[str]]()
 
@@ -44,11 +45,11 @@ async def laboratory(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
 
 
 @pytest.fixture
-async def bench(laboratory: Lab) -> AsyncIterator[Lab]:
-    """The second stack with all its services, which are stopped after the test."""
-    await laboratory.start(*SERVICES)
-    yield laboratory
-    laboratory.stop()
+async def bench(laboratory: Lab) -> Lab:
+    """The second stack with all its services."""
+    away = [name for name, member in laboratory.members.items() if not member.runs()]
+    await laboratory.start(*away)
+    return laboratory
 
 
 @pytest.fixture(scope="session")
@@ -78,6 +79,14 @@ def tally(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
 def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Adds a sentence to the test run's output: what was really used, how often something really happened."""
     return request.config.stash.setdefault(TOLD, []).append
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of the second stack stand together at the end, so that it does not idle beside the others."""
+    here = [n for n, item in enumerate(items) if item.path.parent == HERE]
+    ours = sorted((items[n] for n in here), key=lambda item: "bench" in getattr(item, "fixturenames", ()))
+    for n, item in zip(here, ours, strict=True):
+        items[n] = item
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -227,6 +227,9 @@ class Member:
         assert self.process is not None
         return self.process.wait(seconds)
 
+    def runs(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
     def send(self, number: signal.Signals) -> None:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(number)

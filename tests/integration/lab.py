@@ -40,13 +40,13 @@ class Lab(Deployment):
     async def ready(self, name: str) -> None:
         await self.members[name].ready(self.http)
 
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+    def stop(self) -> None:
         """Ends every service that runs, all at the same time."""
-        running = [member for member in self.members.values() if member.process is not None]
+        running = [member for member in self.members.values() if member.runs()]
         for member in running:
-            member.send(number)
+            member.send(signal.SIGKILL)
         for member in running:
-            member.end(number)
+            member.end(signal.SIGKILL)
 
     async def insist(self, service: str, method: str, path: str, body: Any = None) -> Any:
         """A command, sent again under the same key until the service is there to answer it."""
@@ -86,7 +86,7 @@ async def lab(folder: Path) -> AsyncIterator[Lab]:
         try:
             yield made
         finally:
-            made.stop(signal.SIGKILL)
+            made.stop()
 
 
 async def _migrate(stack: Stack, service: str) -> None:

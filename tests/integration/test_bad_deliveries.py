@@ -265,7 +265,7 @@ async def test_strangers_are_refused_and_leave_nothing(
     assert await stack.value("order", count, ours) == before
 
     for name, headers in (
-        ("almost too old", generic.headers(body, at=stamp - 290)),
+        ("almost too old", generic.headers(body, at=stamp - 297)),
         ("among others", {**sound, "webhook-signature": f"v2,x v1,bad {sound['webhook-signature']}"}),
     ):
         answer = await stack.http.post(generic.url, content=body, headers=headers)
@@ -356,3 +356,12 @@ async def test_states_that_regress_or_contradict_are_recorded(stack: Deployment,
     assert order["lines"][0]["cancelled"] == "0", "what has left is not cancelled"
     documents = await stack.get("order", f"/v1/orders/{order['order_id']}/documents")
     assert len(documents) == 5
+
+    # Nothing was paid yet 500.00 are given back: recorded, flagged, and it adds up.
+    unpaid = await connect("generic")
+    back = {"refund_id": "R", "amount": "500.00", "at": "2026-03-07T00:00:00Z"}
+    await unpaid.sent(generic_order("O", "TEA", payment="unpaid", refunds=[back]))
+    order = await unpaid.settled("O")
+    assert (order["paid_minor"], order["refunded_minor"], order["needs_review"]) == (0, -50_000, True)
+    assert "over-refunded" in order["flags"]
+    await stack.audit_clean()
