@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 import asyncpg
-import psutil  # type: ignore[import-untyped]
+import psutil
 import pytest
 from rich.console import Console
 

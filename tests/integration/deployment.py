@@ -20,7 +20,7 @@ from uuid import uuid4
 
 import asyncpg
 import httpx
-import psutil  # type: ignore[import-untyped]
+import psutil
 import pytest
 
 from channel_kit.local.server import port_is_free

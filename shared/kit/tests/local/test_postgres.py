@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 import asyncpg
-import psutil  # type: ignore[import-untyped]
+import psutil
 import pytest
 
 from channel_kit.local.postgres import LocalPostgres

@@ -13,7 +13,6 @@ from channel_events.values import Quantity
 from channel_kit.auth import Caller, scope
 from channel_kit.http import Router, View, database
 from channel_kit.pagination import Cursor, Page
-from inventory_svc.access import staff
 from inventory_svc.hold import store
 from inventory_svc.hold.values import Hold
 
@@ -73,7 +72,7 @@ async def list_holds(
 
 @router.get("/v1/discrepancies")
 async def list_discrepancies(
-    caller: Annotated[Caller, staff("stock:read")], request: Request, cursor: Cursor
+    caller: Annotated[Caller, scope("stock:read", staff=True)], request: Request, cursor: Cursor
 ) -> Page[DiscrepancyView]:
     """Open discrepancies: shipped beyond stock, or a return that stock did not follow."""
     after = cursor.values(UUID, int, str, str, str)

@@ -8,13 +8,12 @@ from fastapi import Query, Request, Response
 from pydantic import AfterValidator, Field
 
 from channel_events.values import Code, MinorUnits, Text
-from channel_kit.auth import Caller
+from channel_kit.auth import Caller, scope
 from channel_kit.database import Write
 from channel_kit.files import ImportReport, upload_body
 from channel_kit.http import Body, CurrencyCode, Router, View, database, etag, if_match, json_body
 from channel_kit.pagination import Cursor, Page
 from channel_kit.problems import NotFound
-from inventory_svc.access import staff
 from inventory_svc.imports import Verdict, take_in
 from inventory_svc.item import actions, rules, store
 from inventory_svc.item.rules import Item
@@ -77,7 +76,7 @@ class ItemView(View):
 
 @router.get("/v1/items")
 async def list_items(
-    caller: Annotated[Caller, staff("stock:read")],
+    caller: Annotated[Caller, scope("stock:read", staff=True)],
     request: Request,
     cursor: Cursor,
     sku: Annotated[str | None, Query(max_length=100)] = None,
@@ -93,7 +92,10 @@ async def list_items(
 
 @router.get("/v1/items/{item_id}")
 async def read_item(
-    item_id: UUID, caller: Annotated[Caller, staff("stock:read")], request: Request, response: Response
+    item_id: UUID,
+    caller: Annotated[Caller, scope("stock:read", staff=True)],
+    request: Request,
+    response: Response,
 ) -> ItemView:
     """One item, with its ETag."""
     async with database(request).read(caller.actor) as tx:
@@ -106,7 +108,7 @@ async def read_item(
 @router.post("/v1/items", status_code=201)
 async def register_item(
     command: Annotated[RegisterItem, json_body(RegisterItem)],
-    caller: Annotated[Caller, staff("stock:write")],
+    caller: Annotated[Caller, scope("stock:write", staff=True)],
     request: Request,
     response: Response,
 ) -> ItemView:
@@ -120,7 +122,7 @@ async def register_item(
 async def change_item(
     item_id: UUID,
     command: Annotated[ChangeItem, json_body(ChangeItem)],
-    caller: Annotated[Caller, staff("stock:write")],
+    caller: Annotated[Caller, scope("stock:write", staff=True)],
     request: Request,
     response: Response,
 ) -> ItemView:
@@ -134,7 +136,9 @@ async def change_item(
 
 @router.post("/v1/items/import")
 async def import_items(
-    raw: Annotated[bytes, upload_body()], caller: Annotated[Caller, staff("stock:write")], request: Request
+    raw: Annotated[bytes, upload_body()],
+    caller: Annotated[Caller, scope("stock:write", staff=True)],
+    request: Request,
 ) -> ImportReport:
     """Columns: sku, and optionally name, category_path ("A > B"), uom, quantity_scale, barcodes, unit_cost, currency."""
     return await take_in(

@@ -7,12 +7,11 @@ from uuid import UUID
 from fastapi import Query, Request, Response
 
 from channel_events.values import Code, Text
-from channel_kit.auth import Caller
+from channel_kit.auth import Caller, scope
 from channel_kit.database import Write
 from channel_kit.files import ImportReport, upload_body
 from channel_kit.http import Body, Router, View, database, etag, if_match, json_body
 from channel_kit.pagination import Cursor, Page
-from inventory_svc.access import staff
 from inventory_svc.imports import Verdict, take_in
 from inventory_svc.listing import actions, rules, store
 from inventory_svc.listing.rules import Mapped
@@ -47,7 +46,7 @@ class ListingView(View):
 
 @router.get("/v1/listings")
 async def list_listings(
-    caller: Annotated[Caller, staff("stock:read")],
+    caller: Annotated[Caller, scope("stock:read", staff=True)],
     request: Request,
     cursor: Cursor,
     platform: Annotated[str | None, Query(max_length=100)] = None,
@@ -68,7 +67,7 @@ async def list_listings(
 @router.put("/v1/listings")
 async def map_listing(
     command: Annotated[MapListing, json_body(MapListing)],
-    caller: Annotated[Caller, staff("stock:write")],
+    caller: Annotated[Caller, scope("stock:write", staff=True)],
     request: Request,
     response: Response,
 ) -> ListingView:
@@ -81,7 +80,9 @@ async def map_listing(
 
 @router.post("/v1/listings/import")
 async def import_listings(
-    raw: Annotated[bytes, upload_body()], caller: Annotated[Caller, staff("stock:write")], request: Request
+    raw: Annotated[bytes, upload_body()],
+    caller: Annotated[Caller, scope("stock:write", staff=True)],
+    request: Request,
 ) -> ImportReport:
     """Columns: platform, shop_id, platform_sku, sku. The same file again is unchanged."""
     return await take_in(

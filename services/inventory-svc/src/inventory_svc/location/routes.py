@@ -8,12 +8,11 @@ from fastapi import Request, Response
 from pydantic import AfterValidator
 
 from channel_events.values import Code, Text
-from channel_kit.auth import Caller
+from channel_kit.auth import Caller, scope
 from channel_kit.database import Write
 from channel_kit.files import ImportReport, upload_body
 from channel_kit.http import Body, Router, View, database, etag, if_match, json_body
 from channel_kit.pagination import Cursor, Page
-from inventory_svc.access import staff
 from inventory_svc.imports import Verdict, take_in
 from inventory_svc.location import actions, rules, store
 from inventory_svc.location.rules import Location, ShopLocation
@@ -61,7 +60,7 @@ class ShopLocationView(View):
 
 @router.get("/v1/locations")
 async def list_locations(
-    caller: Annotated[Caller, staff("stock:read")], request: Request, cursor: Cursor
+    caller: Annotated[Caller, scope("stock:read", staff=True)], request: Request, cursor: Cursor
 ) -> Page[LocationView]:
     """Locations in the order of their codes."""
     after = cursor.values(str)
@@ -74,7 +73,7 @@ async def list_locations(
 @router.put("/v1/locations")
 async def put_location(
     command: Annotated[PutLocation, json_body(PutLocation)],
-    caller: Annotated[Caller, staff("stock:write")],
+    caller: Annotated[Caller, scope("stock:write", staff=True)],
     request: Request,
     response: Response,
 ) -> LocationView:
@@ -87,7 +86,9 @@ async def put_location(
 
 @router.post("/v1/locations/import")
 async def import_locations(
-    raw: Annotated[bytes, upload_body()], caller: Annotated[Caller, staff("stock:write")], request: Request
+    raw: Annotated[bytes, upload_body()],
+    caller: Annotated[Caller, scope("stock:write", staff=True)],
+    request: Request,
 ) -> ImportReport:
     """Columns: code, and optionally name. The same file again is unchanged."""
     return await take_in(
@@ -108,7 +109,7 @@ async def _save(tx: Write, locations: Sequence[Location]) -> list[Verdict]:
 
 @router.get("/v1/shop-locations")
 async def list_shop_locations(
-    caller: Annotated[Caller, staff("stock:read")], request: Request, cursor: Cursor
+    caller: Annotated[Caller, scope("stock:read", staff=True)], request: Request, cursor: Cursor
 ) -> Page[ShopLocationView]:
     """Assigned shops in the order of platform and shop."""
     after = cursor.values(str, str)
@@ -122,7 +123,7 @@ async def list_shop_locations(
 @router.put("/v1/shop-locations")
 async def put_shop_location(
     command: Annotated[PutShopLocation, json_body(PutShopLocation)],
-    caller: Annotated[Caller, staff("stock:write")],
+    caller: Annotated[Caller, scope("stock:write", staff=True)],
     request: Request,
 ) -> ShopLocationView:
     """Says which location serves a shop from now on; what is held already stays where it is."""
@@ -133,7 +134,9 @@ async def put_shop_location(
 
 @router.post("/v1/shop-locations/import")
 async def import_shop_locations(
-    raw: Annotated[bytes, upload_body()], caller: Annotated[Caller, staff("stock:write")], request: Request
+    raw: Annotated[bytes, upload_body()],
+    caller: Annotated[Caller, scope("stock:write", staff=True)],
+    request: Request,
 ) -> ImportReport:
     """Columns: platform, shop_id, location. The same file again is unchanged."""
     return await take_in(

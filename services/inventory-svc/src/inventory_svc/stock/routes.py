@@ -21,7 +21,6 @@ from channel_kit.http import Body, Router, View, database, etag, if_match, json_
 from channel_kit.idempotency import IdempotencyKey, fingerprint, once
 from channel_kit.pagination import Cursor, Page
 from channel_kit.problems import NotFound
-from inventory_svc.access import staff
 from inventory_svc.imports import Verdict, take_in
 from inventory_svc.location.rules import MAIN
 from inventory_svc.stock import actions, rules, store
@@ -197,7 +196,7 @@ class MovementView(View):
 @router.post("/v1/receipts", status_code=201, response_model=ChangeView)
 async def receive(
     command: Annotated[ReceiveStock, json_body(ReceiveStock)],
-    caller: Annotated[Caller, staff("stock:write")],
+    caller: Annotated[Caller, scope("stock:write", staff=True)],
     key: IdempotencyKey,
     request: Request,
 ) -> Response:
@@ -211,7 +210,7 @@ async def receive(
 @router.post("/v1/adjustments", status_code=201, response_model=ChangeView)
 async def adjust(
     command: Annotated[AdjustStock, json_body(AdjustStock)],
-    caller: Annotated[Caller, staff("stock:write")],
+    caller: Annotated[Caller, scope("stock:write", staff=True)],
     key: IdempotencyKey,
     request: Request,
 ) -> Response:
@@ -225,7 +224,7 @@ async def adjust(
 @router.post("/v1/transfers", status_code=201, response_model=ChangeView)
 async def transfer(
     command: Annotated[TransferStock, json_body(TransferStock)],
-    caller: Annotated[Caller, staff("stock:write")],
+    caller: Annotated[Caller, scope("stock:write", staff=True)],
     key: IdempotencyKey,
     request: Request,
 ) -> Response:
@@ -262,7 +261,9 @@ async def _change(
 
 @router.post("/v1/stock/import")
 async def import_opening(
-    raw: Annotated[bytes, upload_body()], caller: Annotated[Caller, staff("stock:write")], request: Request
+    raw: Annotated[bytes, upload_body()],
+    caller: Annotated[Caller, scope("stock:write", staff=True)],
+    request: Request,
 ) -> ImportReport:
     """Opening stock, once per shelf. Columns: sku, quantity, and optionally location."""
     return await take_in(
@@ -290,7 +291,7 @@ async def _open(tx: Write, openings: Sequence[Opening]) -> list[Verdict]:
 
 @router.get("/v1/stock")
 async def list_stock(
-    caller: Annotated[Caller, staff("stock:read")],
+    caller: Annotated[Caller, scope("stock:read", staff=True)],
     request: Request,
     cursor: Cursor,
     sku: Annotated[str | None, Query(max_length=100)] = None,
@@ -306,7 +307,7 @@ async def list_stock(
 
 @router.get("/v1/stock/{sku:path}")
 async def read_stock(
-    sku: str, caller: Annotated[Caller, staff("stock:read")], request: Request
+    sku: str, caller: Annotated[Caller, scope("stock:read", staff=True)], request: Request
 ) -> list[StockView]:
     """All rows of one SKU."""
     async with database(request).read(caller.actor) as tx:
@@ -320,7 +321,7 @@ async def read_stock(
 async def limit_stock(
     stock_id: UUID,
     command: Annotated[LimitStock, json_body(LimitStock)],
-    caller: Annotated[Caller, staff("stock:write")],
+    caller: Annotated[Caller, scope("stock:write", staff=True)],
     request: Request,
     response: Response,
 ) -> StockView:
@@ -374,7 +375,7 @@ async def _availability(request: Request, skus: Sequence[str]) -> AvailabilityLi
 
 @router.get("/v1/movements")
 async def list_movements(
-    caller: Annotated[Caller, staff("stock:read")],
+    caller: Annotated[Caller, scope("stock:read", staff=True)],
     request: Request,
     cursor: Cursor,
     sku: Annotated[str | None, Query(max_length=100)] = None,

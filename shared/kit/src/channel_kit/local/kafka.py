@@ -15,7 +15,7 @@ import subprocess
 import uuid
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from channel_kit.local.jars import class_path, java
 from channel_kit.local.server import ServerFailed, free_port

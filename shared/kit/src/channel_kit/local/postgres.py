@@ -15,7 +15,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from channel_kit.local.server import ServerFailed, free_port
 
