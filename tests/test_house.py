@@ -61,7 +61,7 @@ _TRANSACTION = {"commit", "rollback", "begin", "begin_nested", "begin_twophase"}
 
 
 def transaction_calls(tree: ast.AST) -> list[str]:
-    """`x.commit()` and its like, and the same as SQL. Kafka's `commit(offsets)` has an argument and is no transaction."""
+    """`x.commit()` and its like, the same as SQL, and the driver's connection. Kafka's `commit(offsets)` has an argument and is no transaction."""
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     texts = [
         (call, _text(call.args[0])) for call in calls if call.args and set(_names(call.func)) & _STATEMENT
@@ -73,6 +73,11 @@ def transaction_calls(tree: ast.AST) -> list[str]:
             if isinstance(call.func, ast.Attribute) and call.func.attr in _TRANSACTION and not call.args
         ),
         *(fault(call, f"{text!r} as a statement") for call, text in texts if _ENDS.fullmatch(text)),
+        *(
+            fault(node, "the driver outside channel_kit.database")
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute) and node.attr == "driver"
+        ),
     ]
 
 
@@ -198,6 +203,7 @@ BAD: list[tuple[Check, str]] = [
     (transaction_calls, "async def f(c):\n    async with c.begin_nested(): pass"),
     (transaction_calls, "async def f(tx):\n    await tx.execute('COMMIT;')"),
     (transaction_calls, "async def f(tx):\n    await tx.rows(' start transaction ')"),
+    (transaction_calls, "async def f(tx):\n    await tx.driver.fetch('select 1')"),
     (floats, "RATE = 0.1"),
     (floats, "RATE = 1e-6"),
     (floats, "def f(text): return float(text)"),

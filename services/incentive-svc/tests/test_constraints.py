@@ -4,7 +4,7 @@ from datetime import date
 from typing import Any
 
 import pytest
-from sqlalchemy.exc import DBAPIError
+from asyncpg import PostgresError
 
 from channel_kit.database import OWNER, STAFF, WORKER
 from channel_kit.ids import uuid7
@@ -27,9 +27,9 @@ async def filled(desk: Any, build: Any) -> Any:
 
 
 async def refused(desk: Any, actor: Any, sql: str, *args: Any) -> str:
-    with pytest.raises(DBAPIError) as caught:
+    with pytest.raises(PostgresError) as caught:
         await desk.database.transact(actor, lambda tx: tx.execute(sql, *args))
-    return str(getattr(caught.value.orig, "sqlstate", None))
+    return str(caught.value.sqlstate)
 
 
 @pytest.mark.parametrize(
@@ -92,10 +92,10 @@ async def test_an_entry_is_reversed_once_and_sums_up(filled: Any, build: Any) ->
     [row] = await filled.rows("select entry_id, partner_id from basis_entry")
     sale = build.make_entry(row.partner_id, 1_000, entry_id=row.entry_id)
     await filled.entries(build.reversal(sale))
-    with pytest.raises(DBAPIError, match="basis_entry_reverses_entry_id_key"):
+    with pytest.raises(PostgresError, match="basis_entry_reverses_entry_id_key"):
         await filled.entries(build.reversal(sale))
     broken = build.make_entry(row.partner_id, 1_000).model_copy(update={"net_minor": 1_001})
-    with pytest.raises(DBAPIError, match="violates check constraint"):
+    with pytest.raises(PostgresError, match="violates check constraint"):
         await filled.entries(broken)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy.exc import DBAPIError
+from asyncpg import PostgresError
 
 from channel_events import catalog
 from channel_events.envelope import Event
@@ -285,7 +285,7 @@ async def test_a_partner_reads_its_rows_only_and_nobody_rewrites_facts(
         (STAFF, "update daily_fact set entries = 0"),
         (Actor.partner(own), "select 1 from stock_fact"),
     ):
-        with pytest.raises(DBAPIError) as refused:
+        with pytest.raises(PostgresError) as refused:
             async with facts.write(actor) as tx:
                 await tx.execute(statement)
         assert sqlstate(refused.value) == "42501"

@@ -9,14 +9,13 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from sqlalchemy import Row
 
 from channel_events import catalog
 from channel_events.envelope import Event
 from channel_events.order import OrderBody, OrderLine, OrderSnapshot, OrderTotals
 from channel_events.partner import SigningKeyBody
 from channel_kit import auth
-from channel_kit.database import STAFF, WORKER, Database, Write
+from channel_kit.database import STAFF, WORKER, Database, Row, Write
 from channel_kit.service import Runtime
 from channel_kit.settings import ServiceSettings
 from inventory_svc import app
@@ -160,21 +159,21 @@ class House:
             while await self.database.transact(WORKER, run):
                 pass
 
-    async def hold(self, order_id: UUID, line_no: int = 1) -> Row[Any]:
+    async def hold(self, order_id: UUID, line_no: int = 1) -> Row:
         rows = await self.rows("select * from hold where order_id = $1 and line_no = $2", order_id, line_no)
         assert len(rows) == 1
         return rows[0]
 
-    async def stock(self, sku: str, location: str = "main") -> Row[Any]:
+    async def stock(self, sku: str, location: str = "main") -> Row:
         rows = await self.rows("select * from stock where sku = $1 and location = $2", sku, location)
         assert len(rows) == 1
         return rows[0]
 
-    async def rows(self, sql: str, *args: Any) -> list[Row[Any]]:
+    async def rows(self, sql: str, *args: Any) -> list[Row]:
         async with self.database.read(WORKER) as tx:
             return await tx.rows(sql, *args)
 
-    async def announced(self, kind: str, aggregate_id: UUID) -> list[Row[Any]]:
+    async def announced(self, kind: str, aggregate_id: UUID) -> list[Row]:
         """The events of one aggregate: type, version and body."""
         return await self.rows(
             """

@@ -4,7 +4,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy.exc import DBAPIError
+from asyncpg import PostgresError
 
 from channel_kit.database import STAFF, WORKER, Actor, sqlstate
 
@@ -13,7 +13,7 @@ CHECK, FORBIDDEN, UNIQUE = "23514", "42501", "23505"
 
 async def refused(house: Any, sql: str, actor: Actor = WORKER) -> str | None:
     """The SQLSTATE a statement is refused with; fails when it is not refused."""
-    with pytest.raises(DBAPIError) as caught:
+    with pytest.raises(PostgresError) as caught:
         async with house.database.write(actor) as tx:
             await tx.execute(sql)
     return sqlstate(caught.value)

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy.exc import DBAPIError
+from asyncpg import PostgresError
 
 from channel_kit import reference
 from channel_kit.database import WORKER, Read, Write, sqlstate
@@ -157,7 +157,7 @@ async def test_without_the_stock_lock_the_announcement_s_version_stops_the_rival
         *(house.apply(house.order(uuid4(), [{"sku": "A", "ordered": 1}], "unpaid")) for _ in range(50)),
         return_exceptions=True,
     )
-    failures = [each for each in outcomes if isinstance(each, DBAPIError)]
+    failures = [each for each in outcomes if isinstance(each, PostgresError)]
     assert {sqlstate(each) for each in failures} == {UNIQUE}, (
         "the race is real, and it is an error, not a sale"
     )

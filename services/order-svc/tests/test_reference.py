@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy.exc import DBAPIError
+from asyncpg import PostgresError
 
 from channel_events import catalog
 from channel_events.envelope import Event
@@ -226,7 +226,7 @@ class Lockless(Write):
     """The planted bug: a transaction that skips the reference lock."""
 
     def __init__(self, tx: Write) -> None:
-        super().__init__(tx.connection, tx.service)
+        super().__init__(tx.driver, tx.service)
 
     async def rows(self, sql: str, *args: Any) -> list[Any]:
         return [] if "pg_advisory_xact_lock" in sql else await super().rows(sql, *args)
@@ -290,6 +290,8 @@ async def test_deriving_marked_orders_never_waits_in_a_circle_with_who_marks_the
             await derive_marked(tx, 10)
 
     outcomes = await asyncio.gather(change(), derive(), return_exceptions=True)
-    deadlocks = [error for error in outcomes if isinstance(error, DBAPIError) and sqlstate(error) == "40P01"]
+    deadlocks = [
+        error for error in outcomes if isinstance(error, PostgresError) and sqlstate(error) == "40P01"
+    ]
     assert len(deadlocks) == (0 if careful else 1), outcomes
     await heard(shop.database, partner.handle)

@@ -7,9 +7,9 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from asyncpg import IntegrityConstraintViolationError
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy.exc import IntegrityError
 
 from channel_kit.database import WORKER, Database, Write
 from channel_kit.ids import uuid7
@@ -122,7 +122,7 @@ class Unlocked(Write):
     """The planted bug: heads are read without being locked."""
 
     def __init__(self, tx: Write) -> None:
-        super().__init__(tx.connection, tx.service)
+        super().__init__(tx.driver, tx.service)
 
     async def rows(self, sql: str, *args: Any) -> list[Any]:
         return await super().rows(sql.replace("order by order_id for update", "order by order_id"), *args)
@@ -147,6 +147,6 @@ async def test_a_forgotten_lock_on_the_head_is_an_error_not_a_lost_refund(
             await asyncio.sleep(0.1)
 
     outcomes = await asyncio.gather(give_back("r1"), give_back("r2"), return_exceptions=True)
-    errors = [outcome for outcome in outcomes if isinstance(outcome, IntegrityError)]
+    errors = [outcome for outcome in outcomes if isinstance(outcome, IntegrityConstraintViolationError)]
     assert len(errors) == (1 if wrap is Unlocked else 0), outcomes
     assert await breaches(database) == {}

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from sqlalchemy.exc import DBAPIError
+from asyncpg import PostgresError
 
 from channel_events.envelope import Event
 from channel_kit.database import STAFF, Database, sqlstate
@@ -124,7 +124,7 @@ async def test_the_database_keeps_what_is_approved(
         staff, await make_partner("A"), valid_to="2026-05-01T00:00:00Z", terms={"a": 1}
     )
     await approve(staff, made, 1)
-    with pytest.raises(DBAPIError) as refused:
+    with pytest.raises(PostgresError) as refused:
         async with database.write(STAFF) as tx:
             await tx.execute(f"update contract_version set {change}")  # noqa: S608  from the list above
     assert sqlstate(refused.value) == "23001"
@@ -136,7 +136,7 @@ async def test_the_database_refuses_approved_versions_that_overlap(
     made = await open_contract(staff, await make_partner("A"))
     await approve(staff, made, 1)
     await amend(staff, made, "2026-04-01T00:00:00Z")
-    with pytest.raises(DBAPIError) as refused:
+    with pytest.raises(PostgresError) as refused:
         async with database.write(STAFF) as tx:
             await tx.execute(
                 "update contract_version set state = 'approved', approver = 'x', approved_at = now() where version = 2"

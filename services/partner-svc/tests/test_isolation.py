@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from sqlalchemy.exc import DBAPIError
+from asyncpg import PostgresError
 
 from channel_kit.database import OWNER, Actor, Database, sqlstate
 
@@ -147,7 +147,7 @@ async def test_the_database_shows_a_partner_nothing_foreign(database: Database, 
 
 @pytest.mark.parametrize("table", ["client", "client_secret", "signing_secret", "shop", "outbox"])
 async def test_a_partner_has_no_right_to_look(database: Database, two: dict[str, Any], table: str) -> None:
-    with pytest.raises(DBAPIError) as refused:
+    with pytest.raises(PostgresError) as refused:
         async with database.read(Actor.partner(two["ids"]["A"])) as tx:
             await tx.rows(f"select 1 from {table}")  # noqa: S608  from the list above
     assert sqlstate(refused.value) == "42501"

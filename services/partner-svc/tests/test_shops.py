@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from sqlalchemy.exc import DBAPIError
+from asyncpg import PostgresError
 
 from channel_events.envelope import Event
 from channel_events.partner import shop_aggregate_id
@@ -101,7 +101,7 @@ async def test_the_database_refuses_an_overlap_that_no_rule_saw(
 ) -> None:
     partner_id = await make_partner("A")
     await bind(staff, partner_id, "2026-01-01T00:00:00Z")
-    with pytest.raises(DBAPIError) as refused:
+    with pytest.raises(PostgresError) as refused:
         async with database.write(STAFF) as tx:
             await tx.execute(
                 "insert into binding values ('east.example', 'shopify', $1, null, $2, 'online')",

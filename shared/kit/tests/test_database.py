@@ -4,7 +4,7 @@ from contextlib import suppress
 from uuid import uuid4
 
 import pytest
-from sqlalchemy.exc import DBAPIError
+from asyncpg import PostgresError
 
 from channel_kit.database import STAFF, WORKER, Actor, Database, StaleWrite, Write, sqlstate
 
@@ -29,7 +29,7 @@ async def test_a_partner_sees_its_own_rows_only(kit_database: Database) -> None:
 
 
 async def test_a_partner_cannot_write_for_another(kit_database: Database) -> None:
-    with pytest.raises(DBAPIError) as refused:
+    with pytest.raises(PostgresError) as refused:
         async with kit_database.write(Actor.partner(OURS)) as tx:
             await tx.execute("insert into effect values (9, gen_random_uuid(), $1)", THEIRS)
     assert sqlstate(refused.value) == "42501"
@@ -45,9 +45,9 @@ async def test_pooled_connections_forget_the_partner(kit_database: Database) -> 
 
 async def test_without_a_role_nothing_is_seen(kit_database: Database) -> None:
     await _fill(kit_database)
-    async with kit_database.read(STAFF) as tx:
-        await tx.rows("select set_config('role', 'none', true)")
-        with pytest.raises(DBAPIError) as refused:
+    with pytest.raises(PostgresError) as refused:  # noqa: PT012  the block ends with its error
+        async with kit_database.read(STAFF) as tx:
+            await tx.rows("select set_config('role', 'none', true)")
             await tx.value("select count(*) from effect")
     assert sqlstate(refused.value) == "42501"
 
@@ -59,6 +59,20 @@ async def test_a_failed_block_leaves_nothing(kit_database: Database) -> None:
             raise RuntimeError
     async with kit_database.read(WORKER) as tx:
         assert await tx.value("select count(*) from effect") == 0
+
+
+async def test_an_error_that_is_kept_back_does_not_pass_for_a_commit(kit_database: Database) -> None:
+    with pytest.raises(RuntimeError, match="kept to itself"):  # noqa: PT012  the block ends with it
+        async with kit_database.write(WORKER) as tx:
+            await tx.execute("insert into effect values (1, gen_random_uuid(), null)")
+            with suppress(PostgresError):
+                await tx.execute("select 1 / 0")
+    async with kit_database.write(WORKER) as tx:
+        await tx.execute("insert into effect values (2, gen_random_uuid(), null)")
+        with suppress(PostgresError):
+            async with tx.savepoint():
+                await tx.execute("select 1 / 0")
+        assert [tuple(row) for row in await tx.rows("select n from effect")] == [(2,)]
 
 
 async def test_wake_ups_run_after_the_commit_only(kit_database: Database) -> None:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from uuid import uuid4
 
 import pytest
-from sqlalchemy.exc import DBAPIError
+from asyncpg import PostgresError
 
 from channel_events.catalog import decode
 from channel_kit import outbox, telemetry, upkeep
@@ -69,7 +69,7 @@ async def test_a_version_that_is_taken_is_refused(kit_database: Database) -> Non
     a = uuid4()
     async with kit_database.write(WORKER) as tx:
         await outbox.announce(tx, [announcement(a, 1)])
-    with pytest.raises(DBAPIError) as refused:
+    with pytest.raises(PostgresError) as refused:
         async with kit_database.write(WORKER) as tx:
             await outbox.announce(tx, [announcement(a, 1)])
     assert sqlstate(refused.value) == "23505"
@@ -80,7 +80,7 @@ async def test_no_service_role_can_change_what_was_announced(kit_database: Datab
         await outbox.announce(tx, [announcement(uuid4(), 1)])
     for actor in (WORKER, STAFF):
         for sql in ("delete from outbox", "update outbox set type = 'x'", "truncate outbox"):
-            with pytest.raises(DBAPIError) as refused:
+            with pytest.raises(PostgresError) as refused:
                 async with kit_database.write(actor) as tx:
                     await tx.execute(sql)
             assert sqlstate(refused.value) == "42501"

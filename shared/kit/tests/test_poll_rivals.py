@@ -121,7 +121,7 @@ async def test_a_rival_is_not_blamed_for_the_next_version(bench: Bench) -> None:
         if len(lost) < 3:  # the poll, the search, the trial
             lost.append(1)
             if len(lost) == 3:
-                await tx.connection.rollback()
+                await tx.driver.execute("rollback")
                 await rival.settle(one)
             raise LookupError("unique violation, say")
         await insert_effects(tx, events)

@@ -115,8 +115,8 @@ async def status(caller: Admin, request: Request) -> StatusView:
     return StatusView(
         service=database(request).service,
         outbox=OutboxView(pending=waiting.rows, oldest_seconds=waiting.oldest_seconds),
-        parked=[ParkedCount(**row._mapping) for row in parked],
-        positions=[PositionView(**row._mapping) for row in stand],
+        parked=[ParkedCount(**row) for row in parked],
+        positions=[PositionView(**row) for row in stand],
     )
 
 
@@ -131,7 +131,7 @@ async def parked(
     after = cursor.values(str, UUID, str, int)
     async with database(request).read(STAFF) as tx:
         rows = await parking.page(tx, consumer=consumer, reason=reason, after=after, limit=cursor.limit + 1)
-    items = [ParkedView(**row._mapping) for row in rows[: cursor.limit]]
+    items = [ParkedView(**row) for row in rows[: cursor.limit]]
     last = items[-1] if items else None
     return cursor.page(
         items,

@@ -2,9 +2,9 @@
 
 `read` and `write` open one transaction each and yield different types, so a function's signature says whether
 it may change anything. Role and partner context are set before the first statement of the caller; row level
-security does the rest. Statements go through `exec_driver_sql` on the AsyncConnection: batches as arrays,
-`$1` style. The driver's own connection is never touched (SQLAlchemy sends BEGIN lazily; a statement issued
-there first would autocommit).
+security does the rest. SQLAlchemy keeps the pools; every statement of a transaction, BEGIN and COMMIT too, goes
+straight to the driver in `$1` style, batches as arrays. Nothing is ever executed through SQLAlchemy's own
+connection: it would begin a transaction of its own, lazily, and pass half of a statement's cost on.
 """
 
 import asyncio
@@ -13,12 +13,12 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeAlias, TypeVar, cast
 from uuid import UUID
 
 import asyncpg
 import structlog
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -29,7 +29,6 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 RETRIES_MAX = 5
-CONNECTIONS_TRIED = 3
 # A plan made on an empty table turns linear later; every statement is planned with its values instead.
 SESSION = {
     "plan_cache_mode": "force_custom_plan",
@@ -61,39 +60,64 @@ class StaleWrite(Exception):
     """A rival changed what this transaction had decided on; `transact` runs it again."""
 
 
+class Row(asyncpg.Record):
+    """One row: columns by name as attributes, by position, and as the mapping that `**row` wants."""
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+Driver: TypeAlias = "asyncpg.Connection[Row]"
+
+
 class Read:
     """One open transaction that reads. Arguments are positional; a Python list is an SQL array."""
 
-    def __init__(self, connection: AsyncConnection, service: str) -> None:
-        self.connection = connection
+    def __init__(self, driver: Driver, service: str) -> None:
+        self.driver = driver
         self.service = service
 
-    async def rows(self, sql: str, *args: Any) -> list[Row[Any]]:
-        return list((await self.connection.exec_driver_sql(sql, args)).all())
+    async def rows(self, sql: str, *args: Any) -> list[Row]:
+        return await self.driver.fetch(sql, *args)
 
-    async def row(self, sql: str, *args: Any) -> Row[Any] | None:
-        return (await self.connection.exec_driver_sql(sql, args)).first()
+    async def row(self, sql: str, *args: Any) -> Row | None:
+        return await self.driver.fetchrow(sql, *args)
 
     async def value(self, sql: str, *args: Any) -> Any:
-        row = (await self.connection.exec_driver_sql(sql, args)).first()
-        return None if row is None else row[0]
+        return await self.driver.fetchval(sql, *args)
 
 
 class Write(Read):
     """One open transaction that changes things; committed by the context manager that made it."""
 
-    def __init__(self, connection: AsyncConnection, service: str) -> None:
-        super().__init__(connection, service)
+    def __init__(self, driver: Driver, service: str) -> None:
+        super().__init__(driver, service)
         self._after: list[Callable[[], None]] = []
 
     async def execute(self, sql: str, *args: Any) -> int:
         """Runs a statement without a result set; returns the number of rows it touched."""
-        return (await self.connection.exec_driver_sql(sql, args)).rowcount
+        verdict = await self.driver.execute(sql, *args)
+        count = verdict.rpartition(" ")[2]
+        return int(count) if count.isdigit() else 0
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
-        async with self.connection.begin_nested():
+        """A part that can fail alone: an exception undoes it and goes on to the caller."""
+        await self.driver.execute("savepoint part")  # an inner one hides an outer one of the same name
+        try:
             yield
+        except BaseException:
+            if not self.driver.is_closed():
+                await asyncio.shield(
+                    self.driver.execute("rollback to savepoint part; release savepoint part")
+                )
+            raise
+        await self.driver.execute("release savepoint part")
 
     def on_commit(self, callback: Callable[[], None]) -> None:
         """Runs `callback` once after COMMIT, in this process only; for wake-ups, never for effects."""
@@ -134,7 +158,8 @@ class Database:
                     "server_settings": {**SESSION, "application_name": f"{self.service}-{role}"},
                     "timeout": 5,
                     "command_timeout": 35,
-                    "prepared_statement_cache_size": 500,
+                    "statement_cache_size": 500,
+                    "record_class": Row,
                 },
             )
         return self._engines[role]
@@ -143,44 +168,57 @@ class Database:
     def _login(actor: Actor) -> str:
         return actor.kind if actor.kind in ("worker", "owner") else "api"
 
-    @asynccontextmanager
-    async def _begin(self, actor: Actor) -> AsyncIterator[AsyncConnection]:
-        """An open transaction in the actor's role; the settings end with it.
+    def _opening(self, actor: Actor) -> str:
+        """BEGIN and the actor's role in one round trip; the settings end with the transaction."""
+        if actor.kind not in ("staff", "partner"):
+            return "BEGIN"
+        return (
+            f"BEGIN; select set_config('role', '{self.service}_{actor.kind}', true), "
+            f"set_config('app.partner', '{actor.partner_id or ''}', true)"
+        )
 
-        Taking the role is also what shows that a pooled connection has died with its server. Nothing of the
-        caller's has run by then, so another connection is tried: the pool drops all that are as old.
+    async def _open(self, actor: Actor) -> tuple[AsyncConnection, Driver]:
+        """A pooled connection on which the actor's transaction has begun.
+
+        Opening it is also what shows that a pooled connection has died with its server. Nothing of the caller's
+        has run by then, so the next one is tried; each that is dead leaves the pool, and at last the server
+        itself says whether it is there.
         """
-        for attempt in range(1, CONNECTIONS_TRIED + 1):
-            connection = await self._engine(self._login(actor)).connect()
+        engine, left = self._engine(self._login(actor)), self.settings.pool_size
+        while True:
+            connection = await engine.connect()
+            driver = cast("Driver", (await connection.get_raw_connection()).driver_connection)
             try:
-                transaction = await connection.begin()
-                if actor.kind in ("staff", "partner"):
-                    await connection.exec_driver_sql(
-                        "select set_config('role', $1, true), set_config('app.partner', $2, true)",
-                        (f"{self.service}_{actor.kind}", str(actor.partner_id or "")),
-                    )
-                break
-            except BaseException as error:
-                await _close(connection)
-                dead = isinstance(error, DBAPIError) and error.connection_invalidated
-                if not dead or attempt == CONNECTIONS_TRIED:
+                await driver.execute(self._opening(actor))
+                return connection, driver
+            except BaseException:
+                dead = driver.is_closed()
+                await _give_back(connection, driver)
+                if not dead or not left:
                     raise
+                left -= 1
+
+    @asynccontextmanager
+    async def _begin(self, actor: Actor) -> AsyncIterator[Driver]:
+        connection, driver = await self._open(actor)
         try:
-            yield connection
-            await transaction.commit()
+            yield driver
+            if await driver.execute("COMMIT") != "COMMIT":
+                # A statement had failed and its error was not passed on: PostgreSQL rolled back instead.
+                raise RuntimeError("the transaction was aborted by an error that its owner kept to itself")
         finally:
-            await _close(connection)  # rolls back what was not committed
+            await _give_back(connection, driver)
 
     @asynccontextmanager
     async def read(self, actor: Actor) -> AsyncIterator[Read]:
-        async with self._begin(actor) as connection:
-            yield Read(connection, self.service)
+        async with self._begin(actor) as driver:
+            yield Read(driver, self.service)
 
     @asynccontextmanager
     async def write(self, actor: Actor) -> AsyncIterator[Write]:
         """Commits when the block ends, rolls back when it raises; wake-ups run after the commit."""
-        async with self._begin(actor) as connection:
-            tx = Write(connection, self.service)
+        async with self._begin(actor) as driver:
+            tx = Write(driver, self.service)
             yield tx
         tx.committed()
 
@@ -191,7 +229,7 @@ class Database:
             try:
                 async with self.write(actor) as tx:
                     return await run(tx)
-            except (DBAPIError, StaleWrite) as error:
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, StaleWrite) as error:
                 if attempt == RETRIES_MAX or not (isinstance(error, StaleWrite) or is_rivalry(error)):
                     raise
                 await asyncio.sleep(random.uniform(0.002, 0.02) * 2**attempt)  # noqa: S311  jitter, not a secret
@@ -212,9 +250,20 @@ async def migrate(owner_url: str, run: Callable[[Connection], None]) -> None:
         await engine.dispose()
 
 
-async def _close(connection: AsyncConnection) -> None:
-    """Gives the connection back even to a caller that is being cancelled."""
-    await asyncio.shield(asyncio.create_task(connection.close()))
+async def _give_back(connection: AsyncConnection, driver: Driver) -> None:
+    """Ends what was not committed and gives the connection back, even while the caller is being cancelled."""
+
+    async def give_back() -> None:
+        try:
+            if not driver.is_closed() and driver.is_in_transaction():
+                await driver.execute("ROLLBACK")
+        except Exception:
+            driver.terminate()  # whatever state it is in, nobody else gets it
+        if driver.is_closed():
+            await connection.invalidate()
+        await connection.close()
+
+    await asyncio.shield(asyncio.create_task(give_back()))
 
 
 def sqlstate(error: BaseException) -> str | None:

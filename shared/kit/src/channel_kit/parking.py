@@ -7,12 +7,9 @@ failed for good; waits for a redrive, and the later versions of its key wait beh
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row
-
-from channel_kit.database import Read, Write
+from channel_kit.database import Read, Row, Write
 from channel_kit.watermark import Key
 
 GAP, FAILED, REDRIVE = "gap", "failed", "redrive"
@@ -105,7 +102,7 @@ async def count(tx: Read, consumer: str) -> int:
     return int(await tx.value("select count(*) from parked where consumer = $1", consumer))
 
 
-async def counts(tx: Read) -> list[Row[Any]]:
+async def counts(tx: Read) -> list[Row]:
     """`consumer, reason, count, first_at` of everything that is parked."""
     return await tx.rows(
         """
@@ -122,7 +119,7 @@ async def page(
     reason: str | None,
     after: tuple[str, UUID, str, int] | None,
     limit: int,
-) -> list[Row[Any]]:
+) -> list[Row]:
     """Parked events by consumer, key and version, after the given place; without their text."""
     return await tx.rows(
         """

@@ -5,11 +5,8 @@ The truth about progress is here, not in Kafka: a restored backup or a broker th
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from sqlalchemy import Row
-
-from channel_kit.database import Read, Write
+from channel_kit.database import Read, Row, Write
 
 Partition = tuple[str, int]
 
@@ -70,7 +67,7 @@ async def rewind(tx: Write, consumer: str, partitions: Sequence[Partition]) -> N
     )
 
 
-async def every(tx: Read) -> list[Row[Any]]:
+async def every(tx: Read) -> list[Row]:
     """Where every consumer of this database stands: `consumer, topic, partition, next_offset, replay, handled_at`."""
     return await tx.rows(
         """

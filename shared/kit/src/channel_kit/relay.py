@@ -10,15 +10,13 @@ import asyncio
 import json
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from sqlalchemy import Row
 
 from channel_kit import outbox, telemetry
-from channel_kit.database import WORKER, Database, Write, is_away
+from channel_kit.database import WORKER, Database, Row, Write, is_away
 from channel_kit.failpoints import failpoint
 from channel_kit.jobs import Health, Pause, being_cancelled
 
@@ -133,7 +131,7 @@ class Relay:
         failpoint("relay.before_commit")
         return len(rows)
 
-    async def _send(self, producer: AIOKafkaProducer, rows: Sequence[Row[Any]]) -> None:
+    async def _send(self, producer: AIOKafkaProducer, rows: Sequence[Row]) -> None:
         """Sends in order, then awaits every acknowledgement: an idempotent producer never expires a batch by
         itself, so the time is limited here."""
         async with asyncio.timeout(ACK_SECONDS_MAX):

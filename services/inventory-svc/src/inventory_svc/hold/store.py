@@ -61,7 +61,7 @@ async def lock(tx: Write, order_ids: Collection[UUID]) -> dict[UUID, Reservation
         f"select {_HEAD} from reservation where order_id = any($1::uuid[]) order by order_id for update",  # noqa: S608
         sorted(order_ids),
     )
-    return {row.order_id: Reservation(**row._mapping) for row in rows}
+    return {row.order_id: Reservation(**row) for row in rows}
 
 
 async def insert(tx: Write, heads: Sequence[Reservation]) -> None:
@@ -95,7 +95,7 @@ async def lines(tx: Read, order_ids: Collection[UUID]) -> dict[UUID, dict[int, H
     )
     found: dict[UUID, dict[int, Hold]] = {}
     for row in rows:
-        found.setdefault(row.order_id, {})[row.line_no] = Hold(**row._mapping)
+        found.setdefault(row.order_id, {})[row.line_no] = Hold(**row)
     return found
 
 
@@ -201,7 +201,7 @@ async def waiting_for_items(tx: Read, item_ids: Sequence[UUID]) -> list[UUID]:
 async def get(tx: Read, order_id: UUID) -> Reservation | None:
     """One head, as far as the reader may see it."""
     row = await tx.row(f"select {_HEAD} from reservation where order_id = $1", order_id)  # noqa: S608
-    return None if row is None else Reservation(**row._mapping)
+    return None if row is None else Reservation(**row)
 
 
 async def page(
@@ -228,7 +228,7 @@ async def page(
         *(after or (None, None)),
         limit,
     )
-    return [Hold(**row._mapping) for row in rows]
+    return [Hold(**row) for row in rows]
 
 
 async def discrepancies(tx: Read, after: tuple[Any, ...] | None, limit: int) -> list[Discrepancy]:

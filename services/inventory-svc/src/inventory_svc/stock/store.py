@@ -75,7 +75,7 @@ async def lock(tx: Write, keys: Collection[StockKey]) -> dict[StockKey, Shelf]:
         skus,
         locations,
     )
-    return {(row.sku, row.location): Shelf(**row._mapping) for row in rows}
+    return {(row.sku, row.location): Shelf(**row) for row in rows}
 
 
 async def save(tx: Write, shelves: Sequence[Shelf]) -> None:

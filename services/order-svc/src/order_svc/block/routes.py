@@ -44,7 +44,7 @@ async def blocks(
     before = cursor.values(int)
     async with database(request).read(caller.actor) as tx:
         rows = await store.page(tx, before[0] if before else None, cursor.limit + 1)
-    items = [BlockView(**row._mapping) for row in rows[: cursor.limit]]
+    items = [BlockView(**row) for row in rows[: cursor.limit]]
     return cursor.page(items, len(rows), (items[-1].block_no,) if items else ())
 
 

@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Row
-
-from channel_kit.database import Read, Write
+from channel_kit.database import Read, Row, Write
 from order_svc.ledger.store import COLUMNS
 from order_svc.ledger.values import KINDS
 
@@ -73,7 +71,7 @@ async def add_block(tx: Write, block: Block, members: Sequence[UUID]) -> None:
     )
 
 
-async def entries_of(tx: Read, order_id: UUID, known_at: datetime | None) -> Sequence[Row[Any]]:
+async def entries_of(tx: Read, order_id: UUID, known_at: datetime | None) -> Sequence[Row]:
     """An order's entries with their block, as recorded, what was taken back first; those of blocks sealed by
     `known_at` only, when given."""
     return await tx.rows(
@@ -91,7 +89,7 @@ async def entries_of(tx: Read, order_id: UUID, known_at: datetime | None) -> Seq
     )
 
 
-async def page(tx: Read, before: int | None, limit: int) -> Sequence[Row[Any]]:
+async def page(tx: Read, before: int | None, limit: int) -> Sequence[Row]:
     """Blocks, latest first."""
     return await tx.rows(
         """
@@ -103,7 +101,7 @@ async def page(tx: Read, before: int | None, limit: int) -> Sequence[Row[Any]]:
     )
 
 
-async def members(tx: Read, block_no: int) -> Sequence[Row[Any]]:
+async def members(tx: Read, block_no: int) -> Sequence[Row]:
     """The entries of a block in block order, whole, so that their hashes can be computed again."""
     return await tx.rows(
         f"""

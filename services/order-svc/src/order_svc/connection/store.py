@@ -4,12 +4,9 @@ import base64
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row
-
-from channel_kit.database import Read, Write
+from channel_kit.database import Read, Row, Write
 from channel_kit.vault import Vault
 from order_svc.connection.rules import Connection, Secret
 
@@ -33,7 +30,7 @@ async def by_shop(tx: Read, vault: Vault, platform: str, shop_id: str) -> Connec
     return None if row is None else _connection(row, vault)
 
 
-async def page(tx: Read, after: UUID | None, limit: int) -> Sequence[Row[Any]]:
+async def page(tx: Read, after: UUID | None, limit: int) -> Sequence[Row]:
     """Rows for people: no secrets are opened."""
     return await tx.rows(
         _SELECT + "where $1::uuid is null or c.connection_id > $1 order by c.connection_id limit $2",
@@ -90,7 +87,7 @@ async def touch(tx: Write, connection_id: UUID) -> int:
     )
 
 
-def _connection(row: Row[Any], vault: Vault) -> Connection:
+def _connection(row: Row, vault: Vault) -> Connection:
     found = []
     for secret_id, sealed, expires_at in json.loads(row.secrets):
         text = vault.open(base64.b64decode(sealed), secret_id)

@@ -239,7 +239,7 @@ async def deliveries(
     before = cursor.values(UUID)
     async with database(request).read(caller.actor) as tx:
         rows = await store.page(tx, status, order_id, before[0] if before else None, cursor.limit + 1)
-    items = [DeliveryView(**row._mapping) for row in rows[: cursor.limit]]
+    items = [DeliveryView(**row) for row in rows[: cursor.limit]]
     return cursor.page(items, len(rows), (items[-1].delivery_id,) if items else ())
 
 
@@ -265,7 +265,7 @@ async def delivery(
     if row is None:
         raise UnknownDelivery
     shown = {
-        **row._mapping,
+        **row,
         "headers": json.loads(row.headers),
         "body": bytes(row.body).decode("utf-8", "replace"),
     }

@@ -2,12 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Row
-
-from channel_kit.database import Read, Write
+from channel_kit.database import Read, Row, Write
 from order_svc.intake.rules import Delivery
 
 
@@ -95,7 +93,7 @@ async def claim(tx: Write, limit: int, bytes_max: int) -> list[Delivery]:
         limit,
         bytes_max,
     )
-    return [Delivery(**{**row._mapping, "body": bytes(row.body)}) for row in rows]
+    return [Delivery(**{**row, "body": bytes(row.body)}) for row in rows]
 
 
 async def mark_reused(tx: Write, delivery_ids: Sequence[UUID]) -> None:
@@ -158,7 +156,7 @@ _COLUMNS = """delivery_id, platform, shop_id, topic, message_id, status, outcome
 
 async def page(
     tx: Read, status: str | None, order_id: UUID | None, before: UUID | None, limit: int
-) -> Sequence[Row[Any]]:
+) -> Sequence[Row]:
     """Deliveries, newest first."""
     return await tx.rows(
         f"""
@@ -174,7 +172,7 @@ async def page(
     )
 
 
-async def one(tx: Read, delivery_id: UUID) -> Row[Any] | None:
+async def one(tx: Read, delivery_id: UUID) -> Row | None:
     return await tx.row(
         f"select {_COLUMNS}, body, headers::text as headers from delivery where delivery_id = $1",  # noqa: S608
         delivery_id,

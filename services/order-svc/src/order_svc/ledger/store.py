@@ -2,12 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row
-
-from channel_kit.database import Read, Write
+from channel_kit.database import Read, Row, Write
 from order_svc.ledger.values import Entry, Wanted
 from order_svc.order.values import Components
 
@@ -18,7 +15,7 @@ COLUMNS = """e.entry_id, e.order_id, e.line_no, e.line_kind, e.kind, e.quantity,
 _COMPONENTS = tuple(field.name for field in fields(Components))
 
 
-def entry(row: Row[Any]) -> Entry:
+def entry(row: Row) -> Entry:
     """A row with COLUMNS as a value."""
     return Entry(
         row.entry_id,

@@ -195,7 +195,7 @@ def _search(
 
 
 def _view(row: Any) -> dict[str, Any]:
-    return {**row._mapping, "needs_review": not NEEDS_REVIEW.isdisjoint(row.flags)}
+    return {**row, "needs_review": not NEEDS_REVIEW.isdisjoint(row.flags)}
 
 
 @router.get("/v1/orders")
@@ -223,7 +223,7 @@ async def order(
             raise UnknownOrder
         lines = await store.lines(tx, order_id)
     response.headers["etag"] = etag(row.revision)
-    return OrderDetail(**_view(row), lines=[LineView(**line._mapping) for line in lines])
+    return OrderDetail(**_view(row), lines=[LineView(**line) for line in lines])
 
 
 @router.get("/v1/orders/{order_id}/entries")
@@ -246,7 +246,7 @@ async def entries(
         known_at=known_at,
         entries=[
             EntryView(
-                **{name: value for name, value in row._mapping.items() if name != "order_id"},
+                **{name: value for name, value in row.items() if name != "order_id"},
                 live=row.reverses_entry_id is None and row.entry_id not in reversed_ids,
             )
             for row in rows
@@ -263,7 +263,7 @@ async def documents(
         if await store.one(tx, order_id) is None:
             raise UnknownOrder
         rows = await store.documents(tx, order_id)
-    return [DocumentView(**{**row._mapping, "document": json.loads(row.document)}) for row in rows]
+    return [DocumentView(**{**row, "document": json.loads(row.document)}) for row in rows]
 
 
 @router.get("/v1/exceptions")
@@ -276,6 +276,6 @@ async def exceptions(
         causes = await store.exceptions(tx, sorted(NEEDS_REVIEW))
         waiting = await store.quarantine(tx)
     return ExceptionsView(
-        orders=[ExceptionView(**{**row._mapping, "subject": row.subject or None}) for row in causes],
-        quarantine=[QuarantineView(**row._mapping) for row in waiting],
+        orders=[ExceptionView(**{**row, "subject": row.subject or None}) for row in causes],
+        quarantine=[QuarantineView(**row) for row in waiting],
     )

@@ -5,13 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Row
-
 from channel_events.order import OrderSnapshot
-from channel_kit.database import Read, Write
+from channel_kit.database import Read, Row, Write
 from channel_kit.ids import uuid7
 from order_svc.ledger.rules import REMAINDER_LINE
 from order_svc.ledger.values import Wanted, sums
@@ -73,7 +71,7 @@ async def lock(tx: Write, order_ids: Iterable[UUID]) -> dict[UUID, Head]:
     return {key: replace(head, refunds=refunds.get(key, {})) for key, head in heads.items()}
 
 
-def _head(row: Row[Any]) -> Head:
+def _head(row: Row) -> Head:
     deleted = row.deleted_version is not None
     return Head(
         row.order_id,
@@ -328,7 +326,7 @@ class Search(NamedTuple):
     payment: str | None = None
 
 
-async def page(tx: Read, search: Search, before: UUID | None, limit: int) -> Sequence[Row[Any]]:
+async def page(tx: Read, search: Search, before: UUID | None, limit: int) -> Sequence[Row]:
     """Orders, latest known first."""
     return await tx.rows(
         f"""
@@ -347,11 +345,11 @@ async def page(tx: Read, search: Search, before: UUID | None, limit: int) -> Seq
     )
 
 
-async def one(tx: Read, order_id: UUID) -> Row[Any] | None:
+async def one(tx: Read, order_id: UUID) -> Row | None:
     return await tx.row(f"select {_VIEW} from order_head h where h.order_id = $1", order_id)  # noqa: S608
 
 
-async def lines(tx: Read, order_id: UUID) -> Sequence[Row[Any]]:
+async def lines(tx: Read, order_id: UUID) -> Sequence[Row]:
     return await tx.rows(
         """
         select line_no, external_id, line_kind, platform_sku, sku, title, ordered, cancelled, shipped, returned, restocked,
@@ -362,7 +360,7 @@ async def lines(tx: Read, order_id: UUID) -> Sequence[Row[Any]]:
     )
 
 
-async def documents(tx: Read, order_id: UUID) -> Sequence[Row[Any]]:
+async def documents(tx: Read, order_id: UUID) -> Sequence[Row]:
     """Every document received for the order, as evidence, oldest first."""
     return await tx.rows(
         """
@@ -373,7 +371,7 @@ async def documents(tx: Read, order_id: UUID) -> Sequence[Row[Any]]:
     )
 
 
-async def exceptions(tx: Read, codes: Sequence[str]) -> Sequence[Row[Any]]:
+async def exceptions(tx: Read, codes: Sequence[str]) -> Sequence[Row]:
     """Orders that need somebody, grouped by cause, with the money that is waiting."""
     return await tx.rows(
         """
@@ -390,7 +388,7 @@ async def exceptions(tx: Read, codes: Sequence[str]) -> Sequence[Row[Any]]:
     )
 
 
-async def quarantine(tx: Read) -> Sequence[Row[Any]]:
+async def quarantine(tx: Read) -> Sequence[Row]:
     """Deliveries that no order has because they could not be read, grouped by reason."""
     return await tx.rows(
         """

@@ -6,9 +6,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Row
-
-from channel_kit.database import Read, Write
+from channel_kit.database import Read, Row, Write
 
 
 class Upload(NamedTuple):
@@ -23,7 +21,7 @@ class Upload(NamedTuple):
     received_at: datetime
 
 
-async def find(tx: Read, platform: str, shop_id: str, file_key: bytes) -> Row[Any] | None:
+async def find(tx: Read, platform: str, shop_id: str, file_key: bytes) -> Row | None:
     return await tx.row(
         """
         select upload_id, rows, received_at, report::text as report from upload
@@ -48,7 +46,7 @@ async def insert(tx: Write, upload: Upload) -> bool:
     )
 
 
-async def page(tx: Read, before: UUID | None, limit: int) -> Sequence[Row[Any]]:
+async def page(tx: Read, before: UUID | None, limit: int) -> Sequence[Row]:
     return await tx.rows(
         """
         select upload_id, platform, shop_id, file_name, rows, subject, received_at, report::text as report from upload

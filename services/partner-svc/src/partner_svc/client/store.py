@@ -4,11 +4,8 @@ No partner has any right on them; staff routes and the token endpoint read them.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
-from sqlalchemy import Row
-
-from channel_kit.database import Read, Write
+from channel_kit.database import Read, Row, Write
 from partner_svc.client.rules import Client, Secret
 
 _SELECT = """
@@ -69,7 +66,7 @@ async def save(tx: Write, clients: Sequence[Client]) -> None:
     )
 
 
-async def _with_secrets(tx: Read, heads: Sequence[Row[Any]]) -> list[Client]:
+async def _with_secrets(tx: Read, heads: Sequence[Row]) -> list[Client]:
     rows = await tx.rows(
         """
         select client_id, digest, created_at, expires_at from client_secret

@@ -7,12 +7,9 @@ The database keeps approved versions apart in time (constraint `contract_overlap
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row
-
-from channel_kit.database import Read, Write
+from channel_kit.database import Read, Row, Write
 from partner_svc.contract.rules import Contract, ContractVersion
 
 _HEAD = "select contract_id, code, partner_id, revision, stream_version from contract"
@@ -127,7 +124,7 @@ async def update_heads(tx: Write, contracts: Sequence[Contract]) -> None:
     )
 
 
-async def _with_versions(tx: Read, heads: Sequence[Row[Any]], drafts: bool) -> list[Contract]:
+async def _with_versions(tx: Read, heads: Sequence[Row], drafts: bool) -> list[Contract]:
     rows = await tx.rows(
         """
         select contract_id, version, state, valid_from, valid_to, time_zone, plan_codes, terms::text as terms,

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from channel_kit.database import Read, Write
+from channel_kit.database import Read, Row, Write
 from partner_svc.partner.rules import Partner
 
 _LOCKS = 815  # first key of this service's advisory locks
@@ -147,5 +147,5 @@ def _columns(partners: Sequence[Partner]) -> tuple[list[Any], ...]:
     )
 
 
-def _partner(row: Sequence[Any]) -> Partner:
+def _partner(row: Row) -> Partner:
     return Partner(*row)  # _SELECT names the columns in the order of the fields
