@@ -61,7 +61,10 @@ _TRANSACTION = {"commit", "rollback", "begin", "begin_nested", "begin_twophase"}
 
 
 def transaction_calls(tree: ast.AST) -> list[str]:
-    """`x.commit()` and its like, the same as SQL, and the driver's connection. Kafka's `commit(offsets)` has an argument and is no transaction."""
+    """`x.commit()` and its like, the same as SQL, and the driver's connection.
+
+    Kafka's `commit(offsets)` has an argument and is no transaction.
+    """
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     texts = [
         (call, _text(call.args[0])) for call in calls if call.args and set(_names(call.func)) & _STATEMENT
