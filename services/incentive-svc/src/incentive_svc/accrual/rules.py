@@ -54,12 +54,15 @@ class Book:
         for contract in contracts:
             self.contracts[contract.partner_id].append(contract)
         self.plans = {plan.code: plan for plan in plans}
+        self._named: dict[UUID, list[Plan]] = {}
         self._segments: dict[tuple[UUID, str], tuple[Segment, ...]] = {}
 
     def plans_of(self, partner_id: UUID) -> list[Plan]:
         """Every known plan that some contract version of the partner names, by code."""
-        named = {code for contract in self.contracts.get(partner_id, ()) for code in contract.plan_codes}
-        return [self.plans[code] for code in sorted(named & self.plans.keys())]
+        if partner_id not in self._named:
+            named = {code for contract in self.contracts.get(partner_id, ()) for code in contract.plan_codes}
+            self._named[partner_id] = [self.plans[code] for code in sorted(named & self.plans.keys())]
+        return self._named[partner_id]
 
     def segments(self, partner_id: UUID, plan_code: str) -> tuple[Segment, ...]:
         """The spans in which the partner earns under the plan."""
@@ -103,12 +106,17 @@ def count(terms: Terms, kind: str, currency: str, product: Product, amounts: Amo
 def fold(entries: Iterable[tuple[Entry, Cause]], book: Book) -> dict[CellKey, Fold]:
     """What each cell gets from a batch of new entries; an entry may count under several plans."""
     places: dict[CellKey, Place] = {}
+    placed: dict[tuple[UUID, UUID, datetime], Place | Reason] = {}  # entries of one order share their instant
     sums: dict[CellKey, dict[Product, int]] = defaultdict(lambda: defaultdict(int))
     causes: dict[CellKey, dict[UUID, Cause]] = defaultdict(dict)
     for entry, cause in entries:
         product = (entry.channel, entry.sku)
         for plan in book.plans_of(entry.partner_id):
-            found = place(book.segments(entry.partner_id, plan.code), plan.active, entry.origin_at)
+            instant = (entry.partner_id, plan.plan_id, entry.origin_at)
+            if instant not in placed:
+                spans = book.segments(entry.partner_id, plan.code)
+                placed[instant] = place(spans, plan.active, entry.origin_at)
+            found = placed[instant]
             if isinstance(found, Reason):
                 continue
             amount = count(found.terms, entry.kind, entry.currency, product, entry.amounts)
