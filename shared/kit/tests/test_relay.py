@@ -14,7 +14,7 @@ from channel_events.topics import PARTNER
 from channel_kit import outbox
 from channel_kit.database import WORKER, Database, Write
 from channel_kit.local.server import free_port
-from channel_kit.relay import Relay
+from channel_kit.relay import Relay, partition
 from channel_kit.testing.broker import read_topic
 from channel_kit.testing.events import announcement
 from channel_kit.testing.waiting import until
@@ -184,3 +184,11 @@ async def test_a_relay_that_ended_leaves_no_tasks_behind(
         await running
     await asyncio.sleep(0.1)
     assert asyncio.all_tasks() <= before
+
+
+def test_a_key_keeps_its_partition_while_brokers_are_away() -> None:
+    keys = [str(uuid4()).encode() for _ in range(200)]
+    everywhere = [partition(key, range(12), range(12)) for key in keys]
+    assert everywhere == [partition(key, range(12), [3]) for key in keys]
+    assert set(everywhere) == set(range(12))
+    assert partition(b"123456789", range(2**32), ()) == 0xCBF43926, "CRC-32 as everybody computes it"
