@@ -24,6 +24,8 @@ from channel_kit.jobs import Health, Pause, being_cancelled
 log = structlog.get_logger(__name__)
 
 ROWS_MAX = 500
+BATCH_BYTES_MAX = 128 * 1024
+"""A partition's part of a round in one batch; the client's own 16 KiB hold two orders, and each batch costs both sides."""
 ACK_SECONDS_MAX = 10.0
 STOP_SECONDS_MAX = 2.0
 STUCK_SECONDS = 120.0
@@ -169,6 +171,7 @@ class Relay:
                 enable_idempotence=True,
                 acks="all",
                 linger_ms=0,
+                max_batch_size=BATCH_BYTES_MAX,
                 max_request_size=1024 * 1024,
                 partitioner=partition,
                 request_timeout_ms=10_000,
