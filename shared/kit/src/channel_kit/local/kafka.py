@@ -127,7 +127,8 @@ class LocalKafka:
         # The marker is written last: a format that was cut off is begun again.
         shutil.rmtree(self.data / "log", ignore_errors=True)
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        arguments = ("format", "--cluster-id", cluster, "--config", str(self.data / "server.properties"))
+        # One word: an id may begin with a hyphen, and would be taken for another option.
+        arguments = ("format", f"--cluster-id={cluster}", "--config", str(self.data / "server.properties"))
         made = subprocess.run(  # noqa: S603
             [*self._java(), "kafka.tools.StorageTool", *arguments],
             env=self.environment(),
