@@ -192,9 +192,8 @@ class Database:
                 await driver.execute(self._opening(actor))
                 return connection, driver
             except BaseException:
-                dead = driver.is_closed()
                 await _give_back(connection, driver)
-                if not dead or not left:
+                if not driver.is_closed() or not left:
                     raise
                 left -= 1
 
@@ -287,7 +286,13 @@ def is_timeout(error: BaseException) -> bool:
 
 _AWAY = ("08", "53", "57", "58")  # connection, resources, operator intervention, system error
 # asyncpg's own words for a connection that is gone; its other interface errors are faults of the caller.
-_GONE = ("connection is closed", "connection was closed", "connection has been released", "not connected")
+_GONE = (
+    "connection is closed",
+    "connection was closed",
+    "connection has been released",
+    "not connected",
+    "another operation (2) is in progress",  # the server said goodbye between two statements
+)
 
 
 def is_away(error: BaseException) -> bool:

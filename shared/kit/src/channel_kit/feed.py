@@ -259,8 +259,14 @@ class Feed:
             await asyncio.wait([self._committing], timeout=5)
         kafka, self._kafka = self._kafka, None
         if kafka is not None:
-            with suppress(Exception):  # whatever state it is in, it is being thrown away
+            try:
                 await asyncio.wait_for(kafka.stop(), 5)
+            except asyncio.CancelledError:
+                # The client passes on the cancellation of its own tasks when the broker is away.
+                if being_cancelled():
+                    raise
+            except Exception as error:  # whatever state it is in, it is being thrown away
+                log.debug("feed: a consumer did not stop in order", consumer=self.consumer, error=repr(error))
 
     async def revoked(self) -> None:
         """The running handler gets five seconds to finish, then what is done is committed.

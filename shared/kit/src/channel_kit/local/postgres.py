@@ -13,6 +13,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -28,6 +29,8 @@ _SETTINGS = {
     "synchronous_commit": "on",
     # Half an hour between checkpoints would make recovery after a kill several times longer.
     "checkpoint_timeout": "5min",
+    # After a kill, one call per file system in place of one per file: thousands of them, here of many databases.
+    **({"recovery_init_sync_method": "syncfs"} if sys.platform == "linux" else {}),
     "log_checkpoints": "off",
     "log_destination": "stderr",
     "logging_collector": "off",
