@@ -10,7 +10,7 @@ MEMBERS := shared/events shared/kit services/order-svc services/inventory-svc se
 LOCKS := requirements.lock requirements-dev.lock
 ARGS ?=
 
-.PHONY: help run demo test check format lock clean
+.PHONY: help run demo test chaos mutants fuzz bench check format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,18 @@ test: $(VENV)/ready-dev ## Check the code and run every test, on a real PostgreS
 	@$(MAKE) --no-print-directory check
 	@echo "Running the tests (ARGS='-k name' narrows them) …"
 	@$(BIN)/python -m pytest $(ARGS)
+
+chaos: $(VENV)/ready-dev ## Kill, stop and cut everything under load, three seeds of 10,000 deliveries; then check
+	@$(BIN)/python -m tests.chaos $(ARGS)
+
+mutants: $(VENV)/ready-dev ## Plant bugs one at a time in a copy; each must turn its named tests red
+	@$(BIN)/python -m tests.mutants $(ARGS)
+
+fuzz: $(VENV)/ready-dev ## Search the schemas and the parsers for inputs that break them, longer than the tests do
+	@QUDAO_FUZZ=long $(BIN)/python -m pytest tests/fuzz $(ARGS)
+
+bench: $(VENV)/ready-dev ## Measure every hot path beside what others would do, in one run
+	@$(BIN)/python -m bench $(ARGS)
 
 check: $(VENV)/ready-dev ## Lint, types, import contracts, event schemas, locks
 	@echo "Checking style …" && $(BIN)/ruff check . && $(BIN)/ruff format --check .
