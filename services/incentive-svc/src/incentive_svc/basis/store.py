@@ -7,10 +7,12 @@ reads entries one by one.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
 from channel_events.order import EntryBody
+from channel_kit import arrays
 from channel_kit.database import Read, Write
 from incentive_svc.basis.values import Amounts, Entry
 
@@ -42,11 +44,12 @@ _COLUMNS = {
     "entry_hash": "text",
 }
 _NAMES = ", ".join(_COLUMNS)
+_TYPES = tuple(_COLUMNS.values())
 _APPEND = (
-    f"insert into basis_entry ({_NAMES}) select {_NAMES} from unnest("  # noqa: S608  our own columns
-    + ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(_COLUMNS.values(), 1))
-    + f") as t({_NAMES}) on conflict (entry_id) do nothing returning entry_id"
+    f"insert into basis_entry ({_NAMES}) select * from {arrays.unnest(_TYPES)} "  # noqa: S608  our own columns
+    "on conflict (entry_id) do nothing returning entry_id"
 )
+_values = attrgetter(*_COLUMNS)
 # Two entries cancel out exactly when one reverses the other.
 _LIVE = """
   e.reverses_entry_id is null
@@ -83,9 +86,8 @@ class Sum:
 
 async def append(tx: Write, entries: Sequence[EntryBody]) -> set[UUID]:
     """Copies entries that have a partner; returns the ids of those that were not there before."""
-    rows = sorted(entries, key=lambda entry: entry.entry_id)
-    columns = [[getattr(row, name) for row in rows] for name in _COLUMNS]
-    return {row.entry_id for row in await tx.rows(_APPEND, *columns)}
+    rows = sorted(entries, key=lambda entry: entry.entry_id.int)
+    return {entry_id for (entry_id,) in await tx.rows(_APPEND, *arrays.columns(map(_values, rows), _TYPES))}
 
 
 async def months(tx: Read, partner_ids: Sequence[UUID]) -> dict[UUID, list[date]]:

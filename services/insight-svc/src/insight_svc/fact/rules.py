@@ -7,6 +7,7 @@ fact is taken once; the store sees to that. Called by `fact.actions`; `kpi.rules
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, tzinfo
+from functools import lru_cache
 from uuid import UUID
 
 from channel_events.incentive import AccrualBody
@@ -24,6 +25,7 @@ from insight_svc.fact.values import (
 )
 
 
+@lru_cache(maxsize=4_096)  # the entries of one order share their instants
 def day_in(zone: tzinfo, at: datetime) -> date:
     """The calendar day of an aware instant in `zone`; its UTC day at the two ends of the calendar."""
     try:

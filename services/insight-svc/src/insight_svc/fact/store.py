@@ -6,11 +6,13 @@ security. Every function that writes sorts first, so that rival batches lock in 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
+from channel_kit import arrays
 from channel_kit.database import Read, Write
 from insight_svc.fact.values import (
     MEASURES,
@@ -106,15 +108,9 @@ _KEY_COLUMNS: Final = {
 }
 
 
-def _unnest(columns: Mapping[str, str]) -> str:
-    """`unnest($1::uuid[], …) as fact (entry_id, …)`: one array a column."""
-    arrays = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(columns.values(), 1))
-    return f"unnest({arrays}) as fact ({', '.join(columns)})"
-
-
 def _insert(table: str, columns: Mapping[str, str], conflict: str) -> str:
-    names = ", ".join(columns)
-    return f"insert into {table} ({names}) select {names} from {_unnest(columns)} on conflict {conflict}"  # noqa: S608  our own names
+    rows = arrays.unnest(tuple(columns.values()))
+    return f"insert into {table} ({', '.join(columns)}) select * from {rows} on conflict {conflict}"  # noqa: S608  our own names
 
 
 def _newest(table: str, key: str, columns: Mapping[str, str]) -> str:
@@ -126,9 +122,11 @@ def _newest(table: str, key: str, columns: Mapping[str, str]) -> str:
     )
 
 
+_FACT_COLUMNS: Final = {**_ENTRY_COLUMNS, "business_on": "date", "origin_on": "date"}
+_SUM_COLUMNS: Final = {**_KEY_COLUMNS, **dict.fromkeys(MEASURES, "numeric")}
 _ADD_ENTRIES: Final = _insert(
     "entry_fact",
-    {**_ENTRY_COLUMNS, "business_on": "date", "origin_on": "date"},
+    _FACT_COLUMNS,
     "(entry_id) do nothing returning entry_id",
 )
 _ADD_SHARES: Final = _insert(
@@ -141,51 +139,49 @@ _SAVE_STOCK: Final = _newest("stock_fact", "stock_id", _STOCK_COLUMNS)
 _ADD_TO_DAYS: Final = _insert(
     "daily_fact",
     # Sums of 10^15 outgrow bigint, and a platform's fact is never refused.
-    {**_KEY_COLUMNS, **dict.fromkeys(MEASURES, "numeric")},
+    _SUM_COLUMNS,
     "(day, currency, partner_id, channel, sku) do update set "
     + ", ".join(f"{name} = daily_fact.{name} + excluded.{name}" for name in MEASURES),
 )
 
 
-def _columns(rows: Sequence[Any], names: Mapping[str, str]) -> list[list[Any]]:
-    return [[getattr(row, name) for row in rows] for name in names]
+_of_entry = attrgetter(*_ENTRY_COLUMNS)
+_of_sums = attrgetter(*MEASURES)
+
+
+def _columns(rows: Iterable[Sequence[Any]], columns: Mapping[str, str]) -> list[str | list[Any]]:
+    return arrays.columns(rows, tuple(columns.values()))
 
 
 async def add_entries(tx: Write, facts: Sequence[EntryFact]) -> set[UUID]:
     """Store entries; returns the ids of those that were not there yet."""
     if not facts:
         return set()
-    rows = sorted(facts, key=lambda fact: fact.entry.entry_id)
-    stored = await tx.rows(
-        _ADD_ENTRIES,
-        *_columns([row.entry for row in rows], _ENTRY_COLUMNS),
-        [row.business_on for row in rows],
-        [row.origin_on for row in rows],
-    )
-    return {row.entry_id for row in stored}
+    rows = sorted(facts, key=lambda fact: fact.entry.entry_id.int)
+    values = [(*_of_entry(row.entry), row.business_on, row.origin_on) for row in rows]
+    return {entry_id for (entry_id,) in await tx.rows(_ADD_ENTRIES, *_columns(values, _FACT_COLUMNS))}
 
 
 async def save_orders(tx: Write, facts: Sequence[OrderFact]) -> None:
     """Keep the newest version of each order; one fact an order."""
     if not facts:
         return
-    rows = sorted(facts, key=lambda fact: fact.order_id)
-    await tx.execute(
-        _SAVE_ORDERS,
-        *_columns(rows, _ORDER_COLUMNS),
-        [json.dumps(row.flags) for row in rows],
-        [json.dumps(row.skus) for row in rows],
-    )
+    rows = sorted(facts, key=lambda fact: fact.order_id.int)
+    values = [(*row[: len(_ORDER_COLUMNS)], json.dumps(row.flags), json.dumps(row.skus)) for row in rows]
+    await tx.execute(_SAVE_ORDERS, *_columns(values, _LISTED_COLUMNS))
+
+
+# PostgreSQL has no array of arrays of different lengths, so the two lists travel as JSON texts.
+_LISTED_COLUMNS: Final = {**_ORDER_COLUMNS, "flags": "text", "skus": "text"}
 
 
 def _save_orders() -> str:
-    # PostgreSQL has no array of arrays of different lengths, so the two lists travel as JSON texts.
     names = ", ".join(_ORDER_COLUMNS)
     changes = ", ".join(f"{name} = excluded.{name}" for name in [*_ORDER_COLUMNS, "flags", "skus"][1:])
     lists = ", ".join(f"array(select json_array_elements_text({name}::json))" for name in ("flags", "skus"))
     return (
         f"insert into order_fact ({names}, flags, skus) select {names}, {lists} "  # noqa: S608  our own names
-        f"from {_unnest({**_ORDER_COLUMNS, 'flags': 'text', 'skus': 'text'})} "
+        f"from {arrays.unnest(tuple(_LISTED_COLUMNS.values()))} as fact ({', '.join(_LISTED_COLUMNS)}) "
         f"on conflict (order_id) do update set {changes} where order_fact.version < excluded.version"
     )
 
@@ -196,7 +192,7 @@ _SAVE_ORDERS: Final = _save_orders()
 async def save_cells(tx: Write, facts: Sequence[CellFact]) -> None:
     """Keep the newest version of each cell; one fact a cell."""
     if facts:
-        rows = sorted(facts, key=lambda fact: fact.cell_id)
+        rows = sorted(facts, key=lambda fact: fact.cell_id.int)
         await tx.execute(_SAVE_CELLS, *_columns(rows, _CELL_COLUMNS))
 
 
@@ -212,7 +208,7 @@ async def add_shares(tx: Write, shares: Sequence[RebateShare]) -> set[tuple[UUID
 async def save_stock(tx: Write, facts: Sequence[StockFact]) -> None:
     """Keep the newest version of each stock row; one fact a row."""
     if facts:
-        rows = sorted(facts, key=lambda fact: fact.stock_id)
+        rows = sorted(facts, key=lambda fact: fact.stock_id.int)
         await tx.execute(_SAVE_STOCK, *_columns(rows, _STOCK_COLUMNS))
 
 
@@ -220,9 +216,8 @@ async def add_to_days(tx: Write, days: Mapping[DailyKey, Measures]) -> None:
     """Add the measures to their days, in lock order."""
     if days:
         keys = sorted(days, key=DailyKey.order)
-        sums = [days[key] for key in keys]
         await tx.execute(
-            _ADD_TO_DAYS, *_columns(keys, _KEY_COLUMNS), *_columns(sums, dict.fromkeys(MEASURES, ""))
+            _ADD_TO_DAYS, *_columns([(*key, *_of_sums(days[key])) for key in keys], _SUM_COLUMNS)
         )
 
 
