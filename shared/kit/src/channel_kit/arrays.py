@@ -41,8 +41,8 @@ def _quoted(value: str) -> str:
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _digests(values: Iterable[bytes]) -> str:
-    return "{" + ",".join([rf"\\x{value.hex()}" for value in values]) + "}"
+def _digests(values: Iterable[bytes | None]) -> str:
+    return "{" + ",".join(["null" if value is None else rf"\\x{value.hex()}" for value in values]) + "}"
 
 
 _WRITERS: dict[str, Callable[[Iterable[Any]], str | list[Any]]] = {
