@@ -105,28 +105,45 @@ def count(terms: Terms, kind: str, currency: str, product: Product, amounts: Amo
 
 def fold(entries: Iterable[tuple[Entry, Cause]], book: Book) -> dict[CellKey, Fold]:
     """What each cell gets from a batch of new entries; an entry may count under several plans."""
-    places: dict[CellKey, Place] = {}
-    placed: dict[tuple[UUID, UUID, datetime], Place | Reason] = {}  # entries of one order share their instant
-    sums: dict[CellKey, dict[Product, int]] = defaultdict(lambda: defaultdict(int))
-    causes: dict[CellKey, dict[UUID, Cause]] = defaultdict(dict)
+    sums: dict[CellKey, _Sum] = {}
+    here: dict[tuple[UUID, datetime], list[_Sum]] = {}  # the entries of one order share their instant
     for entry, cause in entries:
+        instant = (entry.partner_id, entry.origin_at)
+        if instant not in here:
+            here[instant] = [
+                sums.setdefault(cell_key(entry.partner_id, found), _Sum(found))
+                for found in _places(instant, book)
+            ]
         product = (entry.channel, entry.sku)
-        for plan in book.plans_of(entry.partner_id):
-            instant = (entry.partner_id, plan.plan_id, entry.origin_at)
-            if instant not in placed:
-                spans = book.segments(entry.partner_id, plan.code)
-                placed[instant] = place(spans, plan.active, entry.origin_at)
-            found = placed[instant]
-            if isinstance(found, Reason):
-                continue
-            amount = count(found.terms, entry.kind, entry.currency, product, entry.amounts)
-            if isinstance(amount, Reason):
-                continue
-            key = cell_key(entry.partner_id, found)
-            places[key] = found
-            sums[key][product] += amount
-            causes[key][cause.event_id] = cause
-    return {key: Fold(found, sums[key], tuple(causes[key].values())) for key, found in places.items()}
+        for each in here[instant]:
+            amount = count(each.place.terms, entry.kind, entry.currency, product, entry.amounts)
+            if not isinstance(amount, Reason):
+                each.slices[product] += amount
+                each.causes[cause.event_id] = cause
+    return {
+        key: Fold(each.place, each.slices, tuple(each.causes.values()))
+        for key, each in sums.items()
+        if each.causes
+    }
+
+
+class _Sum:
+    """What a batch brings to one cell, while it is being added up."""
+
+    __slots__ = ("causes", "place", "slices")
+
+    def __init__(self, found: Place) -> None:
+        self.place = found
+        self.slices: defaultdict[Product, int] = defaultdict(int)
+        self.causes: dict[UUID, Cause] = {}
+
+
+def _places(instant: tuple[UUID, datetime], book: Book) -> list[Place]:
+    partner_id, at = instant
+    found = [
+        place(book.segments(partner_id, plan.code), plan.active, at) for plan in book.plans_of(partner_id)
+    ]
+    return [each for each in found if isinstance(each, Place)]
 
 
 def cell_key(partner_id: UUID, found: Place) -> CellKey:
