@@ -40,7 +40,7 @@ bench: $(VENV)/ready-dev ## Measure every hot path beside what others would do, 
 
 check: $(VENV)/ready-dev ## Lint, types, import contracts, event schemas, locks
 	@echo "Checking style …" && $(BIN)/ruff check . && $(BIN)/ruff format --check .
-	@echo "Checking types …" && $(BIN)/mypy shared/*/src services/*/src cli/src
+	@echo "Checking types …" && $(BIN)/mypy shared/*/src services/*/src cli/src bench tests/chaos tests/mutants
 	@echo "Checking who may import whom …" && $(BIN)/lint-imports
 	@echo "Checking the event schemas …" && $(BIN)/python -m channel_events.schemas --check
 	@echo "Checking the page of events …" && $(BIN)/python -m channel_events.docs | diff -u docs/events.md -

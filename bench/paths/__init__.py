@@ -1,0 +1,1 @@
+"""One module a path: `async def measure(lab, options, tell) -> list[Figure]`."""
