@@ -1,5 +1,6 @@
 """Transactions, roles and partner isolation on a real PostgreSQL."""
 
+import asyncio
 from contextlib import suppress
 from uuid import uuid4
 
@@ -106,3 +107,44 @@ async def test_a_lost_race_runs_again(kit_database: Database) -> None:
     assert await kit_database.transact(WORKER, run) == 3
     async with kit_database.read(WORKER) as tx:
         assert await tx.value("select count(*) from effect") == 1
+
+
+async def test_a_lone_statement_of_the_staff_s_commits_itself(kit_database: Database) -> None:
+    async with kit_database.staff_alone() as tx:
+        assert await tx.value("select current_user") == "kit_staff"
+        first = await tx.value("select pg_backend_pid()")
+        assert await tx.execute("insert into effect values (1, gen_random_uuid(), null)") == 1
+    async with kit_database.read(WORKER) as tx:
+        assert await tx.value("select count(*) from effect") == 1
+    async with kit_database.staff_alone() as tx:
+        assert await tx.value("select pg_backend_pid()") == first, "the connection is kept"
+
+
+async def test_a_lone_statement_that_failed_leaves_a_new_connection(kit_database: Database) -> None:
+    async with kit_database.staff_alone() as tx:
+        first = await tx.value("select pg_backend_pid()")
+    with pytest.raises(PostgresError):
+        async with kit_database.staff_alone() as tx:
+            await tx.execute("select 1 / 0")
+    async with kit_database.staff_alone() as tx:
+        second = await tx.value("select pg_backend_pid()")
+        assert second != first
+    async with kit_database.read(STAFF) as other:
+        await other.rows("select set_config('role', 'none', true)")  # the login's own rights: of the same login
+        await other.value("select pg_terminate_backend($1)", second)
+    for _ in range(200):
+        if tx.driver.is_closed():
+            break
+        await asyncio.sleep(0.01)
+    async with kit_database.staff_alone() as tx:
+        assert await tx.value("select 1") == 1, "a connection that died while nobody used it is replaced"
+
+
+async def test_lone_statements_take_turns(kit_database: Database) -> None:
+    async def one(n: int) -> None:
+        async with kit_database.staff_alone() as tx:
+            await tx.execute("insert into effect values ($1, gen_random_uuid(), null)", n)
+
+    await asyncio.gather(*(one(n) for n in range(20)))
+    async with kit_database.read(WORKER) as tx:
+        assert await tx.value("select array_agg(n order by n) from effect") == list(range(20))

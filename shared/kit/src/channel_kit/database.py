@@ -137,10 +137,13 @@ class Database:
         self.settings = settings
         self._urls = {
             "api": settings.api_database_url,
+            "staff": settings.api_database_url,
             "worker": settings.worker_database_url,
             "owner": settings.owner_database_url,
         }
         self._engines: dict[str, AsyncEngine] = {}
+        self._alone: tuple[AsyncConnection, Driver] | None = None
+        self._alone_turn = asyncio.Lock()
 
     def _engine(self, role: str) -> AsyncEngine:
         if role not in self._engines:
@@ -155,7 +158,7 @@ class Database:
                 pool_timeout=10,
                 pool_pre_ping=False,  # a dead connection is found by its first statement and retried there
                 connect_args={
-                    "server_settings": {**SESSION, "application_name": f"{self.service}-{role}"},
+                    "server_settings": self._session(role),
                     "timeout": 5,
                     "command_timeout": 35,
                     "statement_cache_size": 500,
@@ -163,6 +166,10 @@ class Database:
                 },
             )
         return self._engines[role]
+
+    def _session(self, role: str) -> dict[str, str]:
+        named = {**SESSION, "application_name": f"{self.service}-{role}"}
+        return {**named, "role": f"{self.service}_staff"} if role == "staff" else named
 
     @staticmethod
     def _login(actor: Actor) -> str:
@@ -209,6 +216,33 @@ class Database:
             await _give_back(connection, driver)
 
     @asynccontextmanager
+    async def staff_alone(self) -> AsyncIterator[Write]:
+        """For one statement of the staff's that is a transaction by itself: committed when it returns.
+
+        Beginning, taking the role, committing and the way through the pool cost more than a small batch's own
+        statement. So one connection is kept that has the role from its start; its users take turns. After any
+        error it is given up: nobody should have to know what state it is in.
+        """
+        async with self._alone_turn:
+            if self._alone is None or self._alone[1].is_closed():
+                await self._part()
+                connection = await self._engine("staff").connect()
+                driver = cast("Driver", (await connection.get_raw_connection()).driver_connection)
+                self._alone = (connection, driver)
+            tx = Write(self._alone[1], self.service)
+            try:
+                yield tx
+            except BaseException:
+                self._alone[1].terminate()
+                raise
+            tx.committed()
+
+    async def _part(self) -> None:
+        kept, self._alone = self._alone, None
+        if kept is not None:
+            await _give_back(*kept)
+
+    @asynccontextmanager
     async def read(self, actor: Actor) -> AsyncIterator[Read]:
         async with self._begin(actor) as driver:
             yield Read(driver, self.service)
@@ -235,6 +269,7 @@ class Database:
         raise AssertionError("unreachable")
 
     async def close(self) -> None:
+        await self._part()
         for engine in self._engines.values():
             await engine.dispose()
 

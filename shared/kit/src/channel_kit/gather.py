@@ -75,7 +75,8 @@ class Gather(Generic[T, R]):
             raise Overloaded(
                 f"{self._waiting_rows} rows of {self._waiting_bytes} bytes are waiting to be written"
             )
-        waiter = _Waiter[T, R](item, size, asyncio.get_running_loop().create_future())
+        result: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        waiter = _Waiter(item, size, result)
         self._queue.append(waiter)
         self._waiting_bytes += size
         self._waiting_rows += 1

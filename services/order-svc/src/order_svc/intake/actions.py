@@ -7,7 +7,7 @@ from uuid import UUID
 import structlog
 from prometheus_client import Gauge
 
-from channel_kit.database import STAFF, WORKER, Database, Write, is_away, is_timeout
+from channel_kit.database import WORKER, Database, Write, is_away, is_timeout
 from channel_kit.failpoints import failpoint
 from order_svc.intake import rules, store
 from order_svc.intake.rules import ADAPTER_FAILED, APPLIED, Delivery
@@ -31,11 +31,11 @@ CLAIM_BYTES_MAX = 16 * 1024 * 1024
 
 
 async def record(database: Database, incoming: Sequence[Incoming]) -> list[bool]:
-    """T1: everything that waits, in one transaction; per message whether it was new. Raises nothing but faults
-    of the database: whoever called may answer success only after this returned."""
-    async with database.write(STAFF) as tx:
+    """T1: everything that waits, in one statement that commits itself; per message whether it was new. Raises
+    nothing but faults of the database: whoever called may answer success only after this returned."""
+    failpoint("intake.before_commit")
+    async with database.staff_alone() as tx:
         fresh = await store.record(tx, incoming)
-        failpoint("intake.before_commit")
     failpoint("intake.after_commit")
     return [message.delivery_id in fresh for message in incoming]
 
