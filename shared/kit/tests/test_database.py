@@ -130,7 +130,9 @@ async def test_a_lone_statement_that_failed_leaves_a_new_connection(kit_database
         second = await tx.value("select pg_backend_pid()")
         assert second != first
     async with kit_database.read(STAFF) as other:
-        await other.rows("select set_config('role', 'none', true)")  # the login's own rights: of the same login
+        await other.rows(
+            "select set_config('role', 'none', true)"
+        )  # the login's own rights: of the same login
         await other.value("select pg_terminate_backend($1)", second)
     for _ in range(200):
         if tx.driver.is_closed():

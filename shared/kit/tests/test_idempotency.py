@@ -5,10 +5,11 @@ from collections.abc import Awaitable, Callable
 from uuid import UUID, uuid4
 
 import pytest
+from asyncpg import PostgresError
 from fastapi import Response
 
 from channel_kit.auth import Caller
-from channel_kit.database import STAFF, WORKER, Database, Write
+from channel_kit.database import STAFF, WORKER, Actor, Database, Write
 from channel_kit.http import Body, View
 from channel_kit.idempotency import InFlight, KeyReused, fingerprint, once, purge
 from channel_kit.problems import Conflict
@@ -88,16 +89,11 @@ async def test_names_that_join_alike_do_not_meet(kit_database: Database) -> None
     assert await effects(kit_database) == 2
 
 
-async def test_a_partner_has_its_keys_too(kit_database: Database) -> None:
-    partner = Caller("acme", frozenset(), uuid4())
-    async with kit_database.write(partner.actor) as tx:
-
-        async def nothing() -> tuple[int, Received]:
-            return 200, Received(receipt_id=UUID(int=1))
-
-        await once(tx, partner, ROUTE, KEY, COMMAND, nothing)
-        again = await once(tx, partner, ROUTE, KEY, COMMAND, nothing)
-    assert again.headers["idempotent-replayed"] == "true"
+async def test_the_role_of_partners_cannot_read_anybody_s_answers(kit_database: Database) -> None:
+    await receive(kit_database)
+    with pytest.raises(PostgresError, match="permission denied"):
+        async with kit_database.read(Actor.partner(uuid4())) as tx:
+            await tx.rows("select body from idempotency")
 
 
 async def test_a_rival_is_told_at_once_that_the_command_is_in_flight(kit_database: Database) -> None:

@@ -101,7 +101,7 @@ _KIT_GRANTS = {
     "watermark": ("select, insert, update", "select", ""),
     "parked": ("select, insert, update, delete", "select, update", ""),
     "feed_position": ("select, insert, update", "select, update", ""),
-    "idempotency": ("select, insert, update, delete", "select, insert, update", "select, insert, update"),
+    "idempotency": ("select, insert, update, delete", "select, insert, update", ""),  # everybody's answers
     "rederive": ("select, insert, update, delete", "select, insert, update", ""),
     "signing_key": ("select, insert, update", "select, insert, update", "select"),
     "operator_action": ("select, insert", "select, insert", ""),

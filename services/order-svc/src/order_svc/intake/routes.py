@@ -87,7 +87,10 @@ class Webhooks:
         except Exception as error:
             problem = problems.translate(error)
             _counter(label, problem.code).inc()
-            await problems.respond(problem)(scope, receive, send)
+            refusal = problems.respond(problem)
+            # A local that is the exception being handled is a cycle, which would keep the body until the collector runs.
+            del problem
+            await refusal(scope, receive, send)
             return
         _counter(label, outcome).inc()
         await _send(send, answer)
