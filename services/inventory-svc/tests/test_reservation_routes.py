@@ -6,6 +6,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from channel_kit.database import Write
+from inventory_svc.reservation import store
+from inventory_svc.reservation.store import Claims
+
 PATH = "/v1/reservations"
 
 
@@ -82,6 +86,41 @@ async def test_same_key_at_the_same_moment_has_one_effect(api: Any, ten: Any) ->
     assert {answer.status_code for answer in answers} <= {201, 409}
     assert len({answer.json()["reservation_id"] for answer in answers if answer.status_code == 201}) == 1
     assert (await ten.stock("A")).reserved == 1
+
+
+@pytest.mark.parametrize("quantity", ["2", "12"])
+async def test_answer_that_was_kept_while_its_key_was_being_claimed_is_found(
+    api: Any, ten: Any, monkeypatch: pytest.MonkeyPatch, quantity: str
+) -> None:
+    """The claim's statement may begin before a rival's commit and claim after it: it sees nothing kept then.
+
+    Once that leads to a second grant, and once to a refusal of what the rival was granted.
+    """
+    key, claim, claims = uuid4().hex, store.claim, 0
+
+    async def blind_once(tx: Write, keys: Any) -> Claims:
+        nonlocal claims
+        claims += 1
+        found = await claim(tx, keys)
+        return found._replace(kept={}) if claims == 1 else found
+
+    await ten.receive("A", 2)
+    first = await api.post(PATH, wish(quantity), key=key)
+    monkeypatch.setattr(store, "claim", blind_once)
+    again = await api.post(PATH, wish(quantity), key=key)
+    assert (again.status_code, again.json(), claims) == (201, first.json(), 2)
+    assert (await ten.stock("A")).reserved == int(quantity)
+    await ten.audit()
+
+
+async def test_shelf_that_is_missing_is_made_and_holds_nothing(api: Any, ten: Any) -> None:
+    body = {"lines": [{"sku": "A", "quantity": "1"}, {"sku": "B", "quantity": "1"}], "hold_seconds": 60}
+    refused = await api.post(PATH, body)
+    assert refused.json()["lines"] == [{"sku": "B", "location": "main", "free": "0"}]
+    answers = await asyncio.gather(api.post(PATH, wish("1")), api.post(PATH, wish("1", sku="NOPE")))
+    assert [answer.status_code for answer in answers] == [201, 409], "an unknown SKU stops nobody else"
+    partial = await api.post(PATH, {**body, "fulfil": "partial"})
+    assert [line["held"] for line in partial.json()["lines"]] == ["1", "0"]
 
 
 async def test_refusal_is_not_kept_so_the_same_key_may_succeed_later(api: Any, ten: Any) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from channel_kit import arrays
 from channel_kit.database import WORKER, Database
 
-TYPES = ("uuid", "text", "numeric", "bigint", "boolean", "timestamptz", "date", "bytea")
+TYPES = ("uuid", "uuid", "text", "numeric", "bigint", "boolean", "timestamptz", "date", "bytea")
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=20)
 AWKWARD = st.sampled_from(
     ["null", "NULL", "", " ", "{}", "{a,b}", '"', "\\", '\\"', "a,b", "\n\r\t", "渠道", "'; --"]
@@ -26,6 +26,7 @@ def or_null(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 ROWS = st.lists(
     st.tuples(
+        or_null(st.uuids()),
         or_null(st.uuids()),
         or_null(TEXTS | AWKWARD),
         or_null(st.decimals(-(10**13), 10**13, places=6)),
@@ -41,8 +42,8 @@ ROWS = st.lists(
 
 async def there_and_back(database: Database, rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     async with database.read(WORKER) as tx:
-        sql = f"select * from {arrays.unnest(TYPES, 2)} where $1::boolean"  # noqa: S608  our own types
-        return [tuple(row) for row in await tx.rows(sql, True, *arrays.columns(rows, TYPES))]
+        sql = f"select * from {arrays.unnest(TYPES)}"  # noqa: S608  our own types
+        return [tuple(row) for row in await tx.rows(sql, *arrays.columns(rows, TYPES))]
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -57,6 +58,7 @@ async def test_any_number_of_rows(kit_database: Database, size: int) -> None:
     rows = [
         (
             UUID(int=n),
+            None,
             f"S{n % 7}",
             Decimal(n),
             n,

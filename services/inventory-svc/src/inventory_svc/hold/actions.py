@@ -6,8 +6,9 @@ reference lock, which comes before every row lock. Called by `feeds.order`, the 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from channel_events import catalog
@@ -18,6 +19,7 @@ from channel_kit import reference
 from channel_kit.database import Write
 from channel_kit.ids import uuid7
 from channel_kit.outbox import Announcement, announce
+from channel_kit.statements import Statement, together
 from inventory_svc.hold import rules, store
 from inventory_svc.hold.values import Discrepancy, Hold, Reservation, Target, Terms, Windows
 from inventory_svc.item import actions as items
@@ -94,8 +96,7 @@ async def apply(tx: Write, events: Sequence[Event[OrderBody]], windows: Windows)
     works = []
     for order, version in newest.values():
         before = lines.get(order.order_id, {})
-        head = replace(
-            heads[order.order_id],
+        head = heads[order.order_id]._replace(
             order_version=version,
             partner_id=order.partner_id,
             channel=order.channel,
@@ -131,10 +132,16 @@ async def settle(tx: Write, works: Sequence[Work]) -> None:
     await save(tx, works, shelves)
 
 
-async def save(
-    tx: Write, works: Sequence[Work], shelves: Mapping[StockKey, Shelf], new: bool = False
-) -> list[Reservation]:
-    """Saves a decided batch and announces it; the heads as they are now. `new`: they are not stored yet."""
+class Saving(NamedTuple):
+    """What a decided batch writes, all of it together, and then announces; and the heads as they will be."""
+
+    heads: list[Reservation]
+    statements: list[Statement]
+    told: list[Announcement]
+
+
+def saving(works: Sequence[Work], shelves: Mapping[StockKey, Shelf], new: bool = False) -> Saving:
+    """What is to be saved of a decided batch. `new`: its heads are not stored yet."""
     heads: list[Reservation] = []
     holds: list[tuple[Hold, UUID | None]] = []
     gaps: list[Discrepancy] = []
@@ -142,9 +149,8 @@ async def save(
     for work in works:
         before, after = work.before, work.lines()
         now = list(after.values())
-        what = rules.change(list(before.values()), now)
-        head = replace(
-            work.head,
+        what = rules.change(before.values(), now)
+        head = work.head._replace(
             state=rules.state(now),
             expires_at=rules.expires_at(now),
             stream_version=work.head.stream_version + (what is not None),
@@ -167,29 +173,36 @@ async def save(
                 )
             )
     if not heads:
-        return []
-    await (store.insert if new else store.save)(tx, heads)
-    await store.save_lines(tx, holds)
-    await store.save_discrepancies(tx, gaps)
+        return Saving([], [], [])
+    statements = [store.insert(heads) if new else store.save(heads)]
+    if holds:
+        statements.append(store.insert_lines(holds) if new else store.save_lines(holds))
+    if gaps:
+        statements.append(store.save_discrepancies(gaps))
     only = works[0] if len(works) == 1 else None
-    moved = await stock.save(
-        tx,
-        shelves.values(),
-        only.correlation_id if only else uuid7(),
-        only.causation_id if only else None,
+    moved = stock.saving(
+        shelves.values(), only.correlation_id if only else uuid7(), only.causation_id if only else None
     )
-    await announce(tx, [*told, *moved])
-    return heads
+    return Saving(heads, [*statements, *moved.statements], [*told, *moved.told])
+
+
+async def save(tx: Write, works: Sequence[Work], shelves: Mapping[StockKey, Shelf]) -> list[Reservation]:
+    """Saves a decided batch and announces it; the heads as they are now."""
+    batch = saving(works, shelves)
+    await together(tx, batch.statements)
+    await announce(tx, batch.told)
+    return batch.heads
 
 
 def body(head: Reservation, lines: Sequence[Hold]) -> ReservationBody:
-    """What is announced, and answered, of a reservation."""
+    """What is announced of a reservation. Its lines are our own, checked when they came and by their columns:
+    checking each quantity once more would take longer than deciding it."""
     return ReservationBody(
         order_version=head.order_version,
         state=head.state,
         expires_at=head.expires_at,
         lines=tuple(
-            HoldLine(
+            HoldLine.model_construct(
                 line_no=line.line_no,
                 sku=line.sku,
                 location=line.location,
@@ -204,11 +217,6 @@ def body(head: Reservation, lines: Sequence[Hold]) -> ReservationBody:
             for line in sorted(lines, key=lambda line: line.line_no)
         ),
     )
-
-
-async def database_now(tx: Write) -> datetime:
-    """The time by the database's clock, which alone decides what has expired."""
-    return await store.now(tx)
 
 
 async def load(tx: Write, order_ids: Iterable[UUID]) -> list[tuple[Reservation, dict[int, Hold], datetime]]:
@@ -294,7 +302,7 @@ async def rederive(tx: Write, windows: Windows) -> int:
     works = []
     for head, before, now in loaded:
         targets = [
-            Target(line, replace(line.want, sku=sku))
+            Target(line, line.want._replace(sku=sku))
             for line in before.values()
             if line.sku is None
             and (sku := skus.get((head.platform or "", head.shop_id or "", line.platform_sku or "")))

@@ -7,10 +7,10 @@ Nothing here refuses: what a platform says has happened; what stock cannot follo
 `Discrepancy`. For every line, demanded = held + committed + issued + short + expired.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from operator import attrgetter
 from uuid import UUID
 
 from channel_events.order import OrderLine, OrderSnapshot
@@ -89,8 +89,7 @@ def settle(line: Hold, want: Want, shelves: Shelves, terms: Terms) -> Hold:
     """The line as it should be, as far as its shelf allows; the shelf is changed accordingly."""
     if line.sku != want.sku and line.sku is not None:
         line = _given_back(line, shelves[line.sku, line.location])
-    line = replace(
-        line,
+    line = line._replace(
         platform_sku=want.platform_sku,
         sku=want.sku,
         demanded=want.demanded,
@@ -99,7 +98,7 @@ def settle(line: Hold, want: Want, shelves: Shelves, terms: Terms) -> Hold:
     )
     if want.sku is None:
         # Nobody knows what to take from which shelf; the whole demand waits for a mapping.
-        return replace(line, short=want.demanded, expired=ZERO, expires_at=None)
+        return line._replace(short=want.demanded, expired=ZERO, expires_at=None)
     shelf = shelves[want.sku, line.location]
     return _covered(_issued(_restocked(line, shelf), shelf), shelf, terms)
 
@@ -116,19 +115,21 @@ def _given_back(line: Hold, shelf: Shelf) -> Hold:
 def _restocked(line: Hold, shelf: Shelf) -> Hold:
     """What came back, put on the shelf; a return that was withdrawn, taken off it as far as it is there."""
     due = line.restock_due - line.restocked
+    if not due:
+        return line
     change = min(due, shelf.room) if due > 0 else -min(-due, max(ZERO, shelf.unclaimed))
     shelf.move("return", change, "restocked" if due > 0 else "restock-withdrawn", line.order_id, line.line_no)
-    return replace(line, restocked=line.restocked + change) if change else line
+    return line._replace(restocked=line.restocked + change)
 
 
 def _issued(line: Hold, shelf: Shelf) -> Hold:
     """What shipped, taken out: of the line's own claim first, then of what nobody claims. Never of others'."""
     due = line.shipped - line.issued
+    if not due:
+        return line
     if due < 0:
         shelf.move("issue", -due, "shipment-withdrawn", line.order_id, line.line_no)
-        return replace(line, issued=line.shipped)
-    if due == 0:
-        return line
+        return line._replace(issued=line.shipped)
     committed = min(due, line.committed)
     held = min(due - committed, line.held)
     shelf.reserved -= held
@@ -136,8 +137,8 @@ def _issued(line: Hold, shelf: Shelf) -> Hold:
     out = held + committed
     out += min(due - out, max(ZERO, shelf.unclaimed - out))
     shelf.move("issue", -out, "shipped", line.order_id, line.line_no)
-    return replace(
-        line, issued=line.issued + out, held=line.held - held, committed=line.committed - committed
+    return line._replace(
+        issued=line.issued + out, held=line.held - held, committed=line.committed - committed
     )
 
 
@@ -159,8 +160,7 @@ def _covered(line: Hold, shelf: Shelf, terms: Terms) -> Hold:
     shelf.allocated += now_committed - committed
 
     waits = not terms.firm and (now_held > 0 or need > taken)
-    return replace(
-        line,
+    return line._replace(
         held=now_held,
         committed=now_committed,
         expired=expired,
@@ -179,8 +179,7 @@ def expire(line: Hold, shelf: Shelf | None, now: datetime) -> Hold:
     if shelf is not None:
         shelf.release(line.held, ZERO)
     waiting = line.waiting
-    return replace(
-        line,
+    return line._replace(
         held=ZERO,
         short=line.short - waiting,
         expired=line.expired + line.held + waiting,
@@ -190,55 +189,60 @@ def expire(line: Hold, shelf: Shelf | None, now: datetime) -> Hold:
 
 def discrepancies(before: Hold | None, after: Hold) -> Iterator[Discrepancy]:
     """Where stock stopped or began to differ from what the platform says of a line."""
-    for kind, now, was in zip(
-        (SHIPPED_BEYOND_STOCK, RESTOCK_NOT_FOLLOWED),
-        _gaps(after),
-        _gaps(before) if before is not None and before.sku == after.sku else (ZERO, ZERO),
-        strict=True,
-    ):
-        if after.sku is not None and now != was:
-            yield Discrepancy(after.order_id, after.line_no, after.location, after.sku, kind, now)
-    if before is not None and before.sku is not None and before.sku != after.sku:
-        for kind, gap in zip((SHIPPED_BEYOND_STOCK, RESTOCK_NOT_FOLLOWED), _gaps(before), strict=True):
+    same = before is not None and before.sku == after.sku
+    was, now = _gaps(before) if before is not None else _NO_GAPS, _gaps(after)
+    if same and was == now:
+        return
+    if after.sku is not None:
+        for kind, gap, old in zip(_GAPS, now, was if same else _NO_GAPS, strict=True):
+            if gap != old:
+                yield Discrepancy(after.order_id, after.line_no, after.location, after.sku, kind, gap)
+    if before is not None and before.sku is not None and not same:
+        for kind, gap in zip(_GAPS, was, strict=True):
             if gap:
                 yield Discrepancy(before.order_id, before.line_no, before.location, before.sku, kind, ZERO)
+
+
+_GAPS = (SHIPPED_BEYOND_STOCK, RESTOCK_NOT_FOLLOWED)
+_NO_GAPS = (ZERO, ZERO)
 
 
 def _gaps(line: Hold) -> tuple[Decimal, Decimal]:
     return line.shipped - line.issued, line.restock_due - line.restocked
 
 
-def state(lines: Sequence[Hold]) -> str:
+def state(lines: Collection[Hold]) -> str:
     """One word for all holds of an order: the most pressing one."""
     if not lines:
         return "none"
-    if not any(line.demanded for line in lines):
+    demanded, *claims = map(any, zip(*map(_pressing, lines), strict=True))
+    if not demanded:
         return "released"
-    for name in ("short", "expired", "held", "committed"):
-        if any(getattr(line, name) for line in lines):
-            return name
-    return "issued"
+    return next((name for name, some in zip(_PRESSING, claims, strict=True) if some), "issued")
 
 
+_PRESSING = ("short", "expired", "held", "committed")
+_pressing = attrgetter("demanded", *_PRESSING)
 _COUNTED = ("demanded", "held", "committed", "issued", "short", "expired", "restocked")
+_counts = attrgetter(*_COUNTED)
+_told = attrgetter("line_no", "location", "sku", *_COUNTED)
 
 
-def change(before: Sequence[Hold], after: Sequence[Hold]) -> str | None:
+def change(before: Collection[Hold], after: Collection[Hold]) -> str | None:
     """What happened to an order's holds, by the highest-ranking change; None when nothing anybody sees did."""
-    if _seen(before) == _seen(after):
+    if (before or not after) and _seen(before) == _seen(after):
         return None
-    grown = {
-        name: sum((getattr(line, name) for line in after), ZERO)
-        - sum((getattr(line, name) for line in before), ZERO)
-        for name in _COUNTED
-    }
-    if grown["short"] > 0:
+    grown = _totals(after)
+    if before:
+        grown = [now - was for now, was in zip(grown, _totals(before), strict=True)]
+    demanded, held, committed, issued, short, expired, restocked = grown
+    if short > 0:
         return "short"
-    if grown["expired"] > 0:
+    if expired > 0:
         return "expired"
-    if grown["issued"] or grown["restocked"]:
+    if issued or restocked:
         return "issued"
-    if grown["demanded"] < 0 or grown["held"] + grown["committed"] < 0:
+    if demanded < 0 or held + committed < 0:
         return "released"
     return "held"
 
@@ -248,8 +252,12 @@ def expires_at(lines: Iterable[Hold]) -> datetime | None:
     return min((line.expires_at for line in lines if line.expires_at is not None), default=None)
 
 
-def _seen(lines: Sequence[Hold]) -> tuple[object, ...]:
-    rows = sorted(
-        (line.line_no, line.location, line.sku, *(getattr(line, name) for name in _COUNTED)) for line in lines
-    )
-    return expires_at(lines), tuple(rows)
+def _totals(lines: Collection[Hold]) -> Sequence[Decimal]:
+    return [sum(column, ZERO) for column in zip(*map(_counts, lines), strict=True)] or _NOTHING
+
+
+_NOTHING = (ZERO,) * len(_COUNTED)
+
+
+def _seen(lines: Collection[Hold]) -> tuple[object, ...]:
+    return expires_at(lines), sorted(map(_told, lines))

@@ -9,82 +9,72 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from channel_kit import arrays
 from channel_kit.database import Read, Write
+from channel_kit.statements import Statement
 from inventory_svc.hold.values import Discrepancy, Hold, Reservation
 from inventory_svc.stock.rules import StockKey
 
 _HEAD = (
     "order_id, source, order_version, platform, shop_id, partner_id, channel, firm, whole, hold_seconds, state, "
-    "expires_at, stream_version, created_at"
+    "expires_at, stream_version"
 )
 _HEAD_TYPES = (
-    "uuid",
-    "text",
-    "bigint",
-    "text",
-    "text",
-    "uuid",
-    "text",
-    "boolean",
-    "boolean",
-    "integer",
-    "text",
-    "timestamptz",
-    "bigint",
+    *("uuid", "text", "bigint", "text", "text", "uuid", "text", "boolean", "boolean", "integer", "text"),
+    *("timestamptz", "bigint"),
 )
 _LINE = (
     "order_id, line_no, location, platform_sku, sku, demanded, shipped, restock_due, held, committed, issued, "
     "short, expired, restocked, expires_at"
 )
-_LINE_NAMES = _LINE.split(", ")
-_HEAD_NAMES = _HEAD.split(", ")[:-1]
+_LINE_TYPES = ("uuid", "integer", "text", "text", "text", *("numeric",) * 9, "timestamptz", "uuid")
 
 
 async def place(tx: Write, heads: Sequence[tuple[UUID, str, str]]) -> None:
     """Makes sure that each order (id, platform, shop) has a head to lock, in the order of ids."""
-    ordered = sorted(heads)
-    await tx.execute(
-        """
-        insert into reservation (order_id, platform, shop_id, source)
-        select order_id, platform, shop_id, 'order'
-        from unnest($1::uuid[], $2::text[], $3::text[]) with ordinality as t(order_id, platform, shop_id, n)
-        order by n
-        on conflict (order_id) do nothing
-        """,
-        *(list(column) for column in zip(*ordered, strict=True)),
-    )
+    await tx.execute(_PLACE, *arrays.columns(sorted(heads, key=lambda head: head[0].int), _PLACE_TYPES))
+
+
+_PLACE_TYPES = ("uuid", "text", "text")
+_PLACE = f"""
+insert into reservation (order_id, platform, shop_id, source)
+select order_id, platform, shop_id, 'order'
+from {arrays.unnest(_PLACE_TYPES)} with ordinality as t(order_id, platform, shop_id, n)
+order by n
+on conflict (order_id) do nothing
+"""  # noqa: S608
 
 
 async def lock(tx: Write, order_ids: Collection[UUID]) -> dict[UUID, Reservation]:
     """The heads under lock, in the order of their ids."""
     rows = await tx.rows(
-        f"select {_HEAD} from reservation where order_id = any($1::uuid[]) order by order_id for update",  # noqa: S608
-        sorted(order_ids),
-    )
-    return {row.order_id: Reservation(**row) for row in rows}
-
-
-async def insert(tx: Write, heads: Sequence[Reservation]) -> None:
-    """Adds heads that have an id of their own, in its order."""
-    arrays = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(_HEAD_TYPES, 1))
-    await tx.execute(
-        f"insert into reservation ({', '.join(_HEAD_NAMES)}) select * from unnest({arrays})",  # noqa: S608
-        *_columns(sorted(heads, key=lambda head: head.order_id), _HEAD_NAMES),
-    )
-
-
-async def save(tx: Write, heads: Sequence[Reservation]) -> None:
-    """Writes heads that are locked."""
-    arrays = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(_HEAD_TYPES, 1))
-    names = _HEAD_NAMES[2:]
-    await tx.execute(
         f"""
-        update reservation set {", ".join(f"{name} = new.{name}" for name in names)}
-        from unnest({arrays}) as new({", ".join(_HEAD_NAMES)})
-        where reservation.order_id = new.order_id
+        select {_HEAD}, created_at from reservation
+        where order_id = any($1::uuid[]) order by order_id for update
         """,  # noqa: S608
-        *_columns(heads, _HEAD_NAMES),
+        list(order_ids),
     )
+    return {head.order_id: head for head in map(Reservation._make, rows)}
+
+
+def insert(heads: Sequence[Reservation]) -> Statement:
+    """Adds heads that have an id of their own."""
+    return Statement(_INSERT, arrays.columns([head[: len(_HEAD_TYPES)] for head in heads], _HEAD_TYPES))
+
+
+_INSERT = f"insert into reservation ({_HEAD}) select * from {arrays.unnest(_HEAD_TYPES)}"  # noqa: S608
+
+
+def save(heads: Sequence[Reservation]) -> Statement:
+    """Writes heads that are locked."""
+    return Statement(_SAVE, arrays.columns([head[: len(_HEAD_TYPES)] for head in heads], _HEAD_TYPES))
+
+
+_SAVE = f"""
+update reservation set {", ".join(f"{name} = new.{name}" for name in _HEAD.split(", ")[2:])}
+from {arrays.unnest(_HEAD_TYPES)} as new({_HEAD})
+where reservation.order_id = new.order_id
+"""  # noqa: S608
 
 
 async def lines(tx: Read, order_ids: Collection[UUID]) -> dict[UUID, dict[int, Hold]]:
@@ -94,44 +84,46 @@ async def lines(tx: Read, order_ids: Collection[UUID]) -> dict[UUID, dict[int, H
         list(order_ids),
     )
     found: dict[UUID, dict[int, Hold]] = {}
-    for row in rows:
-        found.setdefault(row.order_id, {})[row.line_no] = Hold(**row)
+    for hold in map(Hold._make, rows):
+        found.setdefault(hold.order_id, {})[hold.line_no] = hold
     return found
 
 
-async def save_lines(tx: Write, holds: Sequence[tuple[Hold, UUID | None]]) -> None:
+def insert_lines(holds: Sequence[tuple[Hold, UUID | None]]) -> Statement:
+    """Adds holds, each with the partner that may see it."""
+    return Statement(
+        _INSERT_LINES, arrays.columns([(*hold, partner) for hold, partner in holds], _LINE_TYPES)
+    )
+
+
+_INSERT_LINES = f"insert into hold ({_LINE}, partner_id) select * from {arrays.unnest(_LINE_TYPES)}"  # noqa: S608
+
+
+def save_lines(holds: Sequence[tuple[Hold, UUID | None]]) -> Statement:
     """Adds or overwrites holds, each with the partner that may see it."""
-    if not holds:
-        return
-    numeric = ", ".join(f"${n}::numeric[]" for n in range(6, 15))
-    names = _LINE_NAMES[3:]
-    await tx.execute(
-        f"""
-        insert into hold ({_LINE}, partner_id)
-        select * from unnest($1::uuid[], $2::integer[], $3::text[], $4::text[], $5::text[], {numeric},
-                             $15::timestamptz[], $16::uuid[])
-        on conflict (order_id, line_no, location) do update
-        set {", ".join(f"{name} = excluded.{name}" for name in names)}, partner_id = excluded.partner_id
-        """,  # noqa: S608
-        *_columns([hold for hold, _ in holds], _LINE_NAMES),
-        [partner for _, partner in holds],
-    )
+    return Statement(_SAVE_LINES, insert_lines(holds).args)
 
 
-async def save_discrepancies(tx: Write, found: Sequence[Discrepancy]) -> None:
+_SAVE_LINES = f"""
+{_INSERT_LINES}
+on conflict (order_id, line_no, location) do update
+set {", ".join(f"{name} = excluded.{name}" for name in _LINE.split(", ")[3:])}, partner_id = excluded.partner_id
+"""
+
+
+def save_discrepancies(found: Sequence[Discrepancy]) -> Statement:
     """Opens, changes or closes (quantity zero) discrepancies; the last word on each counts."""
-    if not found:
-        return
     latest = {each[:5]: each for each in found}
-    await tx.execute(
-        """
-        insert into discrepancy (order_id, line_no, location, sku, kind, quantity)
-        select * from unnest($1::uuid[], $2::integer[], $3::text[], $4::text[], $5::text[], $6::numeric[])
-        on conflict (order_id, line_no, sku, location, kind) do update
-        set quantity = excluded.quantity, changed_at = clock_timestamp()
-        """,
-        *(list(column) for column in zip(*latest.values(), strict=True)),
-    )
+    return Statement(_SAVE_DISCREPANCIES, arrays.columns(latest.values(), _DISCREPANCY_TYPES))
+
+
+_DISCREPANCY_TYPES = ("uuid", "integer", "text", "text", "text", "numeric")
+_SAVE_DISCREPANCIES = f"""
+insert into discrepancy (order_id, line_no, location, sku, kind, quantity)
+select * from {arrays.unnest(_DISCREPANCY_TYPES)}
+on conflict (order_id, line_no, sku, location, kind) do update
+set quantity = excluded.quantity, changed_at = clock_timestamp()
+"""  # noqa: S608
 
 
 async def short(tx: Read, shelves: Sequence[StockKey], limit: int) -> list[UUID]:
@@ -200,8 +192,8 @@ async def waiting_for_items(tx: Read, item_ids: Sequence[UUID]) -> list[UUID]:
 
 async def get(tx: Read, order_id: UUID) -> Reservation | None:
     """One head, as far as the reader may see it."""
-    row = await tx.row(f"select {_HEAD} from reservation where order_id = $1", order_id)  # noqa: S608
-    return None if row is None else Reservation(**row)
+    row = await tx.row(f"select {_HEAD}, created_at from reservation where order_id = $1", order_id)  # noqa: S608
+    return None if row is None else Reservation._make(row)
 
 
 async def page(
@@ -228,7 +220,7 @@ async def page(
         *(after or (None, None)),
         limit,
     )
-    return [Hold(**row) for row in rows]
+    return [Hold._make(row) for row in rows]
 
 
 async def discrepancies(tx: Read, after: tuple[Any, ...] | None, limit: int) -> list[Discrepancy]:
@@ -245,7 +237,3 @@ async def discrepancies(tx: Read, after: tuple[Any, ...] | None, limit: int) -> 
         limit,
     )
     return [Discrepancy._make(row) for row in rows]
-
-
-def _columns(things: Sequence[Any], names: Sequence[str]) -> list[list[Any]]:
-    return [[getattr(thing, name) for thing in things] for name in names]

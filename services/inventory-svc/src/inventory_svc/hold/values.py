@@ -2,10 +2,11 @@
 
 Pure values, frozen, exact decimals. For every line, demanded = held + committed + issued + short + expired; the
 table's CHECK says the same. `rules` decides them, `store` keeps them, `reservation` makes them for other systems.
+They are tuples: a batch makes several of each line, and a tuple is made, changed and compared in a quarter of the
+time of a frozen dataclass.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple
@@ -14,8 +15,7 @@ from uuid import UUID
 ZERO = Decimal(0)
 
 
-@dataclass(frozen=True, slots=True)
-class Want:
+class Want(NamedTuple):
     """What a line should be: the facts of its order, never of the stock."""
 
     platform_sku: str | None
@@ -25,8 +25,7 @@ class Want:
     restock_due: Decimal = ZERO
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(NamedTuple):
     """One order line at one location."""
 
     order_id: UUID
@@ -95,8 +94,7 @@ class Discrepancy(NamedTuple):
     quantity: Decimal
 
 
-@dataclass(frozen=True, slots=True)
-class Reservation:
+class Reservation(NamedTuple):
     """The head of all holds of one order, or of one request of another system."""
 
     order_id: UUID

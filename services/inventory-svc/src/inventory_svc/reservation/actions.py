@@ -5,15 +5,17 @@ transaction, one answer each. Refusals are answers, not errors: they never fail 
 of staff, since partners have none on stock; whose a reservation is, the routes have checked.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from channel_kit.database import Write
+from channel_kit.database import StaleWrite, Write
 from channel_kit.idempotency import InFlight, KeyReused
 from channel_kit.ids import uuid7
+from channel_kit.outbox import announce
 from channel_kit.problems import Conflict, NotFound, Problem
+from channel_kit.statements import together
 from inventory_svc.hold import actions as holds
 from inventory_svc.hold.actions import Work
 from inventory_svc.hold.values import Hold, Reservation, Windows
@@ -21,10 +23,10 @@ from inventory_svc.item import actions as items
 from inventory_svc.location import actions as locations
 from inventory_svc.reservation import rules, store
 from inventory_svc.reservation.rules import Request, Verb
-from inventory_svc.reservation.store import Kept
+from inventory_svc.reservation.store import Claims, Kept
 from inventory_svc.rows import fits
 from inventory_svc.stock import actions as stock
-from inventory_svc.stock.rules import Refusal
+from inventory_svc.stock.rules import Refusal, Shelf, StockKey
 
 Render = Callable[[Reservation, Sequence[Hold]], str]
 """The answer's JSON, kept for repetitions."""
@@ -74,11 +76,12 @@ async def reserve(
 
     Problems: `InFlight`, `KeyReused`, `UnknownSku`, `UnknownLocation`, `QuantityTooFine`, `InsufficientStock`.
     """
-    answers = await _known(tx, commands)
+    claims = await store.claim(tx, [(command.subject, command.key) for command in commands])
+    answers = _known(commands, claims)
     fresh = [command for at, command in enumerate(commands) if at not in answers]
-    refusals = await _refusals(tx, [command.request for command in fresh])
+    refusals, shelves = await _look(tx, [command.request for command in fresh])
     asked = [each for each, refusal in zip(fresh, refusals, strict=True) if refusal is None]
-    granted = await _grant(tx, [command.request for command in asked], windows)
+    batch, granted = _grant([command.request for command in asked], shelves, claims.now, windows)
     results: dict[tuple[str, str], Answer | Exception] = {
         (command.subject, command.key): refusal
         for command, refusal in zip(fresh, refusals, strict=True)
@@ -92,59 +95,73 @@ async def reserve(
         answer = Answer(201, render(*outcome))
         results[command.subject, command.key] = answer
         keep.append((command.subject, command.key, Kept(command.fingerprint, answer.status, answer.body)))
-    await store.keep(tx, keep)
+    if keep and await together(tx, [*batch.statements, store.keep(keep)]) != len(keep):
+        raise StaleWrite  # a key was answered while it was being claimed; see `store.claim`
+    await announce(tx, batch.told)
+    refused = [key for key, result in results.items() if isinstance(result, Problem)]
+    if refused and await store.answered(tx, refused):
+        raise StaleWrite
     return [
         answers[at] if at in answers else results[command.subject, command.key]
         for at, command in enumerate(commands)
     ]
 
 
-async def _known(tx: Write, commands: Sequence[Command]) -> dict[int, Answer | Exception]:
+def _known(commands: Sequence[Command], claims: Claims) -> dict[int, Answer | Exception]:
     """Answers, by position, that need no decision: repetitions, and keys that somebody is working on."""
-    keys = [(command.subject, command.key) for command in commands]
-    mine = await store.claim(tx, keys)
-    kept = await store.kept(tx, keys)
     answers: dict[int, Answer | Exception] = {}
     seen: set[tuple[str, str]] = set()
-    for at, (command, key) in enumerate(zip(commands, keys, strict=True)):
-        if not mine[at] or key in seen:
+    for at, command in enumerate(commands):
+        key, kept = (command.subject, command.key), claims.kept.get(at)
+        if not claims.mine[at] or key in seen:
             answers[at] = InFlight()
-        elif key in kept and kept[key].fingerprint != command.fingerprint:
+        elif kept is not None and kept.fingerprint != command.fingerprint:
             answers[at] = KeyReused()
-        elif key in kept:
-            answers[at] = Answer(kept[key].status, kept[key].body, replayed=True)
+        elif kept is not None:
+            answers[at] = Answer(kept.status, kept.body, replayed=True)
         seen.add(key)
     return answers
 
 
-async def _refusals(tx: Write, requests: Sequence[Request]) -> list[Problem | None]:
-    """What is wrong with each request before stock is looked at."""
+async def _look(
+    tx: Write, requests: Sequence[Request]
+) -> tuple[list[Problem | None], Mapping[StockKey, Shelf]]:
+    """What is wrong with each request before quantities are compared, and the locked shelves of all others.
+
+    Where there is a shelf, its location exists and it knows its item's scale: one statement tells all. Only when a
+    shelf is missing are items and locations asked, before it is made.
+    """
+    if not requests:
+        return [], {}
     wishes = [wish for request in requests for wish in request.lines]
-    scales = await items.scales(tx, {wish.sku for wish in wishes}) if wishes else {}
-    places = await locations.known(tx, {wish.location for wish in wishes}) if wishes else set()
-    result: list[Problem | None] = []
-    for request in requests:
-        skus = sorted({wish.sku for wish in request.lines if wish.sku not in scales})
-        elsewhere = sorted({wish.location for wish in request.lines if wish.location not in places})
-        if skus:
-            result.append(items.UnknownSku(skus=skus[:50]))
-        elif elsewhere:
-            result.append(locations.UnknownLocation(locations=elsewhere[:50]))
-        elif fine := sorted(
-            {wish.sku for wish in request.lines if not fits(wish.quantity, scales[wish.sku])}
-        ):
-            result.append(items.QuantityTooFine(skus=fine[:50]))
-        else:
-            result.append(None)
-    return result
+    shelves = await stock.lock_existing(tx, {(wish.sku, wish.location) for wish in wishes})
+    if shelves:
+        scales = {shelf.sku: shelf.scale for shelf in shelves.values() if shelf.scale is not None}
+        places = {shelf.location for shelf in shelves.values()}
+    else:
+        scales = await items.scales(tx, {wish.sku for wish in wishes})
+        places = await locations.known(tx, {wish.location for wish in wishes})
+    refusals = [_refusal(request, scales, places) for request in requests]
+    if not shelves:
+        sound = [request for request, refusal in zip(requests, refusals, strict=True) if refusal is None]
+        shelves = await stock.lock(tx, {key for request in sound for key in request.shelves()})
+    return refusals, shelves
 
 
-async def _grant(
-    tx: Write, requests: Sequence[Request], windows: Windows
-) -> list[tuple[Reservation, Sequence[Hold]] | Problem]:
-    """Takes requests from the shelves in turn and saves them together."""
-    shelves = await stock.lock(tx, {key for request in requests for key in request.shelves()})
-    now = await holds.database_now(tx)
+def _refusal(request: Request, scales: Mapping[str, int], places: set[str]) -> Problem | None:
+    if skus := {wish.sku for wish in request.lines if wish.sku not in scales}:
+        return items.UnknownSku(skus=sorted(skus)[:50])
+    if elsewhere := {wish.location for wish in request.lines if wish.location not in places}:
+        return locations.UnknownLocation(locations=sorted(elsewhere)[:50])
+    if fine := {wish.sku for wish in request.lines if not fits(wish.quantity, scales[wish.sku])}:
+        return items.QuantityTooFine(skus=sorted(fine)[:50])
+    return None
+
+
+def _grant(
+    requests: Sequence[Request], shelves: Mapping[StockKey, Shelf], now: datetime, windows: Windows
+) -> tuple[holds.Saving, list[tuple[Reservation, Sequence[Hold]] | Problem]]:
+    """Takes requests from the shelves in turn: what is to be saved of them together, and each one's outcome."""
     works: list[Work] = []
     outcomes: list[Work | Problem] = []
     for request in requests:
@@ -162,10 +179,10 @@ async def _grant(
             continue
         works.append(Work(head, {}, (), terms, uuid7(), None, request.partner_id, lines))
         outcomes.append(works[-1])
-    heads = {head.order_id: head for head in await holds.save(tx, works, shelves, new=True)}
-    return [
-        each if isinstance(each, Problem) else (heads[each.head.order_id], list(each.lines().values()))
-        for each in outcomes
+    batch = holds.saving(works, shelves, new=True)
+    heads = iter(batch.heads)
+    return batch, [
+        each if isinstance(each, Problem) else (next(heads), list(each.lines().values())) for each in outcomes
     ]
 
 
@@ -186,7 +203,7 @@ async def act(
         raise NotFound
     head, before, now = loaded[0]
     _check(head, before, verb)
-    head = replace(head, firm=head.firm or verb != "release")
+    head = head._replace(firm=head.firm or verb != "release")
     work = holds.work_on(head, before, rules.targets(verb, before), windows.terms(head, now))
     shelves = await stock.lock(tx, set(work.shelves()))
     if head.whole and verb == "commit" and (short := rules.missing(shelves, rules.reacquired(before))):

@@ -6,7 +6,7 @@ stays short and is served when stock comes, as long as the reservation lives.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal, NamedTuple
 from uuid import UUID
@@ -75,9 +75,9 @@ def targets(verb: Verb, lines: Mapping[int, Hold]) -> list[Target]:
 
 def _want(verb: Verb, line: Hold) -> Want:
     if verb == "release":
-        return replace(line.want, demanded=line.shipped)
+        return line.want._replace(demanded=line.shipped)
     if verb == "issue":
-        return replace(line.want, shipped=line.shipped + line.held + line.committed)
+        return line.want._replace(shipped=line.shipped + line.held + line.committed)
     return line.want
 
 

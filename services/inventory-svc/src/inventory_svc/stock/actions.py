@@ -16,6 +16,7 @@ from channel_kit.database import Write
 from channel_kit.ids import uuid7
 from channel_kit.outbox import Announcement, announce
 from channel_kit.problems import Conflict, NotFound, PreconditionFailed
+from channel_kit.statements import Statement, together
 from inventory_svc.item import actions as items
 from inventory_svc.location import actions as locations
 from inventory_svc.rows import fits
@@ -43,21 +44,31 @@ async def lock(tx: Write, keys: Collection[StockKey]) -> dict[StockKey, Shelf]:
     return await store.lock(tx, keys)
 
 
-async def save(
-    tx: Write, shelves: Iterable[Shelf], correlation_id: UUID, causation_id: UUID | None = None
-) -> list[Announcement]:
-    """Saves what a batch did to its shelves. Returns what is to be announced, so that a batch announces once."""
+async def lock_existing(tx: Write, keys: Collection[StockKey]) -> dict[StockKey, Shelf]:
+    """The shelves of a batch, locked in their order, if there are all of them; otherwise none is locked."""
+    return await store.lock_existing(tx, keys)
+
+
+class Saving(NamedTuple):
+    """What a decided batch writes, all of it together, and then announces."""
+
+    statements: list[Statement]
+    told: list[Announcement]
+
+
+def saving(shelves: Iterable[Shelf], correlation_id: UUID, causation_id: UUID | None = None) -> Saving:
+    """What a batch did to its shelves, for a batch that has more to write and announces once."""
     changed = [shelf for shelf in shelves if shelf.changed]
     if not changed:
-        return []
+        return Saving([], [])
     for shelf in changed:
         shelf.stream_version += 1
-    await store.save(tx, changed)
-    await store.record(tx, [movement for shelf in changed for movement in shelf.movements])
-    await store.mark_refills(
-        tx, [(shelf.sku, shelf.location) for shelf in changed if shelf.freed and shelf.unclaimed > 0]
-    )
-    return [
+    statements = [store.save(changed)]
+    if movements := [movement for shelf in changed for movement in shelf.movements]:
+        statements.append(store.record(movements))
+    if freed := [(shelf.sku, shelf.location) for shelf in changed if shelf.freed and shelf.unclaimed > 0]:
+        statements.append(store.mark_refills(freed))
+    told = [
         Announcement(
             INVENTORY_STOCK_CHANGED,
             shelf.stock_id,
@@ -68,6 +79,14 @@ async def save(
         )
         for shelf in changed
     ]
+    return Saving(statements, told)
+
+
+async def save(tx: Write, shelves: Iterable[Shelf]) -> None:
+    """Saves what a command did to its shelves and announces it."""
+    batch = saving(shelves, uuid7())
+    await together(tx, batch.statements)
+    await announce(tx, batch.told)
 
 
 def _body(shelf: Shelf) -> StockBody:
@@ -91,7 +110,8 @@ async def take_refills(tx: Write, limit: int) -> list[StockKey]:
 
 async def mark_refills(tx: Write, keys: Sequence[StockKey]) -> None:
     """Marks shelves that have something for lines that wait."""
-    await store.mark_refills(tx, keys)
+    if keys:
+        await together(tx, [store.mark_refills(keys)])
 
 
 async def change(tx: Write, cause: str, changes: Sequence[Change]) -> list[Shelf]:
@@ -108,7 +128,7 @@ async def change(tx: Write, cause: str, changes: Sequence[Change]) -> list[Shelf
         raise StockPromised(lines=[refusal_view(each) for each in refusals])
     for each in changes:
         shelves[each.sku, each.location].move(each.kind, each.quantity, cause, reason=each.reason)
-    await announce(tx, await save(tx, shelves.values(), uuid7()))
+    await save(tx, shelves.values())
     return list(shelves.values())
 
 
@@ -147,7 +167,7 @@ async def open_stock(tx: Write, openings: Sequence[Opening]) -> list[str]:
             shelf.move("receipt", each.quantity, "opening")
             entered[shelf.stock_id] = each.quantity
             verdicts.append("created")
-    await announce(tx, await save(tx, shelves.values(), uuid7()))
+    await save(tx, shelves.values())
     return verdicts
 
 
@@ -171,5 +191,5 @@ async def limit(
     shelf.quarantined += blocked
     shelf.safety = shelf.safety if safety is None else safety
     shelf.freed = True
-    await announce(tx, await save(tx, [shelf], uuid7()))
+    await save(tx, [shelf])
     return shelf

@@ -51,6 +51,8 @@ class Shelf:
     quarantined: Decimal = ZERO
     safety: Decimal = ZERO
     stream_version: int = 0
+    scale: int | None = None
+    """Digits after the point that a quantity of its item may have; null where nobody registered the SKU."""
     movements: list[Movement] = field(default_factory=list)
     freed: bool = False
     """Something that waits for this SKU might now be served."""

@@ -9,8 +9,10 @@ from decimal import Decimal
 from typing import NamedTuple
 from uuid import UUID
 
+from channel_kit import arrays
 from channel_kit.database import Read, Write
 from channel_kit.ids import uuid7
+from channel_kit.statements import Statement
 from inventory_svc.stock.rules import Movement, Shelf, StockKey
 
 _LEVELS = "stock_id, sku, location, on_hand, reserved, allocated, quarantined, safety, stream_version"
@@ -49,8 +51,9 @@ async def lock(tx: Write, keys: Collection[StockKey]) -> dict[StockKey, Shelf]:
     """The shelves of these (sku, location) under lock, in their order; rows that are missing come into being."""
     if not keys:
         return {}
+    if shelves := await lock_existing(tx, keys):
+        return shelves
     ordered = sorted(keys)
-    skus, locations = [key[0] for key in ordered], [key[1] for key in ordered]
     await tx.execute(
         """
         insert into stock (stock_id, sku, location)
@@ -61,71 +64,78 @@ async def lock(tx: Write, keys: Collection[StockKey]) -> dict[StockKey, Shelf]:
         on conflict (sku, location) do nothing
         """,
         [uuid7() for _ in ordered],
-        skus,
-        locations,
+        [sku for sku, _ in ordered],
+        [location for _, location in ordered],
     )
+    return await lock_existing(tx, keys)
+
+
+async def lock_existing(tx: Write, keys: Collection[StockKey]) -> dict[StockKey, Shelf]:
+    """The shelves of these (sku, location) under lock, in their order; none of them where one does not exist.
+
+    All or none, since a row that is made while others are locked would be locked out of order. Rows are never
+    deleted, so what the statement counts stays there. An item, the noun below, says its scale on the way.
+    """
+    ordered = sorted(keys)
     rows = await tx.rows(
-        """
-        select stock_id, s.sku, s.location, on_hand, reserved, allocated, quarantined, safety, stream_version
-        from unnest($1::text[], $2::text[]) with ordinality as key(sku, location, n)
-        join stock s on s.sku = key.sku and s.location = key.location
-        order by n
-        for update of s
-        """,
-        skus,
-        locations,
+        _LOCK, [sku for sku, _ in ordered], [location for _, location in ordered], len(ordered)
     )
-    return {(row.sku, row.location): Shelf(**row) for row in rows}
+    return {(shelf.sku, shelf.location): shelf for shelf in (Shelf(*row) for row in rows)}
 
 
-async def save(tx: Write, shelves: Sequence[Shelf]) -> None:
+_LOCK = """
+with key as (select * from unnest($1::text[], $2::text[]) with ordinality as key(sku, location, n))
+select stock_id, s.sku, s.location, on_hand, reserved, allocated, quarantined, safety, s.stream_version,
+       quantity_scale
+from key
+join stock s on s.sku = key.sku and s.location = key.location
+left join item i on i.sku = s.sku
+where $3 = (select count(*) from key join stock using (sku, location))
+order by n
+for update of s
+"""
+
+
+def save(shelves: Sequence[Shelf]) -> Statement:
     """Writes the levels and stream versions of these rows."""
-    await tx.execute(
-        """
-        update stock set on_hand = new.on_hand, reserved = new.reserved, allocated = new.allocated,
-          quarantined = new.quarantined, safety = new.safety, stream_version = new.stream_version
-        from unnest($1::uuid[], $2::numeric[], $3::numeric[], $4::numeric[], $5::numeric[], $6::numeric[],
-                    $7::bigint[])
-          as new(stock_id, on_hand, reserved, allocated, quarantined, safety, stream_version)
-        where stock.stock_id = new.stock_id
-        """,
-        [shelf.stock_id for shelf in shelves],
-        [shelf.on_hand for shelf in shelves],
-        [shelf.reserved for shelf in shelves],
-        [shelf.allocated for shelf in shelves],
-        [shelf.quarantined for shelf in shelves],
-        [shelf.safety for shelf in shelves],
-        [shelf.stream_version for shelf in shelves],
-    )
+    rows = [(shelf.stock_id, *shelf.levels, shelf.stream_version) for shelf in shelves]
+    return Statement(_SAVE, arrays.columns(rows, _SAVE_TYPES))
 
 
-async def record(tx: Write, movements: Sequence[Movement]) -> None:
+_SAVE_TYPES = ("uuid", *("numeric",) * 5, "bigint")
+_SAVE = f"""
+update stock set on_hand = new.on_hand, reserved = new.reserved, allocated = new.allocated,
+  quarantined = new.quarantined, safety = new.safety, stream_version = new.stream_version
+from {arrays.unnest(_SAVE_TYPES)}
+  as new(stock_id, on_hand, reserved, allocated, quarantined, safety, stream_version)
+where stock.stock_id = new.stock_id
+"""  # noqa: S608
+
+
+def record(movements: Sequence[Movement]) -> Statement:
     """Adds movements."""
-    if not movements:
-        return
-    await tx.execute(
-        """
-        insert into movement (movement_id, stock_id, sku, location, kind, quantity, cause, order_id, line_no,
-                              reason)
-        select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::numeric[],
-                             $7::text[], $8::uuid[], $9::integer[], $10::text[])
-        """,
-        sorted(uuid7() for _ in movements),  # the ids' order is the order in which they are shown
-        *(list(column) for column in zip(*movements, strict=True)),
-    )
+    ids = sorted(uuid7() for _ in movements)  # their order is the order in which they are shown
+    rows = [(movement_id, *movement) for movement_id, movement in zip(ids, movements, strict=True)]
+    return Statement(_RECORD, arrays.columns(rows, _RECORD_TYPES))
 
 
-async def mark_refills(tx: Write, keys: Sequence[StockKey]) -> None:
+_RECORD_TYPES = ("uuid", "uuid", "text", "text", "text", "numeric", "text", "uuid", "integer", "text")
+_RECORD = f"""
+insert into movement (movement_id, stock_id, sku, location, kind, quantity, cause, order_id, line_no, reason)
+select * from {arrays.unnest(_RECORD_TYPES)}
+"""  # noqa: S608
+
+
+def mark_refills(keys: Sequence[StockKey]) -> Statement:
     """Says that these shelves may have something for lines that wait.
 
     Plain rows without a key, so that whoever frees stock never waits for the drain that works them off.
     """
-    if keys:
-        await tx.execute(
-            "insert into refill (sku, location) select * from unnest($1::text[], $2::text[])",
-            [key[0] for key in keys],
-            [key[1] for key in keys],
-        )
+    return Statement(_MARK, arrays.columns(keys, _MARK_TYPES))
+
+
+_MARK_TYPES = ("text", "text")
+_MARK = f"insert into refill (sku, location) select * from {arrays.unnest(_MARK_TYPES)}"  # noqa: S608
 
 
 async def take_refills(tx: Write, limit: int) -> list[StockKey]:
