@@ -6,7 +6,7 @@ refunds with and without lines, deletions, and refunds told inside the order lik
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -14,6 +14,7 @@ from itertools import count
 from uuid import UUID
 
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from order_svc.ledger.rules import post
 from order_svc.ledger.values import Entry
@@ -129,7 +130,7 @@ class Platform:
                 "version": version,
                 "at": EPOCH + timedelta(microseconds=version),
             }
-            return tuple(replace(refund, **bare) for refund in self.refunds)  # type: ignore[arg-type]
+            return tuple(replace(refund, **bare) for refund in self.refunds)
         return ()
 
 
@@ -314,7 +315,7 @@ def told(batches: Sequence[Sequence[Document]]) -> Ledger:
 
 def contents(entries: Sequence[Entry]) -> Counter[object]:
     """Entries without identities, each with whether it points to what it undoes."""
-    return Counter((entry.wanted.content, entry.origin_entry_id is not None) for entry in entries)
+    return Counter((entry.wanted, entry.origin_entry_id is not None) for entry in entries)
 
 
 def greatest(history: Sequence[Document]) -> OrderDocument:

@@ -10,6 +10,7 @@ import pytest
 
 from channel_kit.clock import now
 from channel_kit.database import WORKER, Database
+from channel_kit.ids import uuid7
 from order_svc.block import store
 from order_svc.block.actions import seal_next
 from order_svc.block.rules import GENESIS, merkle_root, seal
@@ -207,3 +208,17 @@ def test_a_tree_of_other_leaves_or_another_order_has_another_root() -> None:
         merkle_root([*leaves, leaves[4]]),
     ]
     assert len(set(roots)) == len(roots)
+
+
+async def test_the_table_takes_one_reversal_of_an_entry(shop: Any, order: Make) -> None:
+    await shop.post("orders/create", order())
+    await shop.drain()
+    await shop.post("orders/updated", order(updated="2026-03-02T11:00:00+08:00", quantity=3))
+    await shop.drain()
+    again = """
+        insert into ledger_entry select (r).* from (
+          select json_populate_record(e, json_build_object('entry_id', $1::uuid)) r from ledger_entry e
+          where e.reverses_entry_id is not null limit 1)"""
+    with pytest.raises(asyncpg.UniqueViolationError, match="ledger_entry_reverses_entry_id_key"):
+        async with shop.database.write(WORKER) as tx:
+            await tx.execute(again, uuid7())

@@ -1,13 +1,15 @@
 """Golden entries, worked out by hand, and the corners where platforms' facts do not fit."""
 
+import hashlib
+import json
 from collections.abc import Sequence
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from itertools import count
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 
 from order_svc.ledger.rules import Book, Facts, post
 from order_svc.ledger.values import Entry, Wanted
@@ -40,7 +42,7 @@ def order(*lines: Line, paid: int | None = None, **stated: object) -> OrderDocum
     document = OrderDocument(
         "9", "CNY", 1, "open", "paid", "unfulfilled", PLACED, lines, total if paid is None else paid, PAID
     )
-    return replace(document, **stated)  # type: ignore[arg-type]
+    return replace(document, **stated)
 
 
 def refund(amount: int, *lines: RefundLine, at: datetime = LATER, name: str = "r") -> Refund:
@@ -304,3 +306,33 @@ def test_an_edit_cannot_take_off_what_has_left(removed: int) -> None:
     document = order(line("a", 100, 3, shipped=3, removed=removed))
     assert [row for row in rows(document) if row[1] == "cancelled"] == []
     assert flags(document) == {"removed-after-shipping"}
+
+
+def test_the_hash_of_an_entry_is_that_of_its_columns_as_compact_json() -> None:
+    money = Components(10_000, -500, 0, -250, 0, 1_300)
+    at = datetime(2026, 3, 2, 10, 0, 0, 70_001, tzinfo=timezone(timedelta(hours=8)))
+    about = ("CNY", True, UUID(int=3), '线上 "A\\B"\n\x1f\x7f\u2028')
+    fact = Wanted(2, "product", "returned", Decimal("-1.500000"), money, *about, "A/é", at, PAID)
+    entry = Entry(UUID(int=1), UUID(int=2), fact, at, UUID(int=4), None, UUID(int=5))
+    ids = [f"00000000-0000-0000-0000-{number:012}" for number in range(6)]
+    micros, paid = str(int(at.timestamp()) * 1_000_000 + 70_001), str(int(PAID.timestamp()) * 1_000_000)
+    columns = [
+        ids[1],
+        ids[2],
+        2,
+        "product",
+        "returned",
+        "-1.5",
+        "CNY",
+        10_000,
+        -500,
+        0,
+        -250,
+        0,
+        1_300,
+        0,
+        True,
+    ]
+    columns += [ids[3], about[3], "A/é", micros, paid, micros, ids[4], None, ids[5]]
+    text = json.dumps(columns, ensure_ascii=False, separators=(",", ":"))
+    assert entry.entry_hash == hashlib.sha256(text.encode()).hexdigest()

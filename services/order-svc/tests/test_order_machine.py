@@ -1,6 +1,5 @@
 """The order reducer against a model that keeps everything it was ever told and decides anew each time."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
@@ -8,6 +7,7 @@ from uuid import UUID
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
+from msgspec.structs import replace
 
 from order_svc.order import rules
 from order_svc.order.rules import Head

@@ -1,12 +1,12 @@
 """What several accounts of one order come to: newest first, refunds merged, names and steps of its events."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import permutations
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 
 from channel_events.order import OrderSnapshot
 from order_svc.order import rules

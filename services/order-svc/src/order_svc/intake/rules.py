@@ -4,11 +4,13 @@ Pure. A delivery is stored before anybody reads it; reading happens in the drain
 can make it fail there: it ends in the ledger, ignored or quarantined, with a reason.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from channel_kit.problems import Conflict, ContentTooLarge, NotFound, Problem
 from order_svc.order.values import (
@@ -84,6 +86,8 @@ def read(delivery: Delivery) -> Read:
         said = adapter.normalise(delivery.topic, delivery.body, delivery.received_at)
     except Unreadable as error:
         return quarantined(error.code, error.detail)
+    except OSError:
+        raise  # the machine's fault, no file descriptors say: the delivery is read again
     except Exception as error:  # a fault of the adapter: the next deliveries must not wait behind this one
         return quarantined(ADAPTER_FAILED, f"{type(error).__name__}: {error}")
     if isinstance(said, Ignored):
@@ -138,7 +142,7 @@ def unfit(document: OrderDocument | Refund | Deletion) -> tuple[str, str] | None
 def _unfit_line(line: Line) -> tuple[str, str] | None:
     if not 0 < len(line.external_id) <= ID_MAX or not 0 < len(line.platform_sku or "-") <= ID_MAX:
         return "id-out-of-bounds", f"an id or SKU has 1 to {ID_MAX} characters"
-    if not all(_is_quantity(quantity) for quantity in (line.ordered, line.removed, line.shipped)):
+    if not (_is_quantity(line.ordered) and _is_quantity(line.removed) and _is_quantity(line.shipped)):
         return (
             "quantity-out-of-bounds",
             "a quantity has at most 14 digits and 6 decimals, and is not negative",

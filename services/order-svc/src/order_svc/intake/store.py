@@ -93,7 +93,7 @@ async def claim(tx: Write, limit: int, bytes_max: int) -> list[Delivery]:
         limit,
         bytes_max,
     )
-    return [Delivery(**{**row, "body": bytes(row.body)}) for row in rows]
+    return [Delivery._make(row) for row in rows]
 
 
 async def mark_reused(tx: Write, delivery_ids: Sequence[UUID]) -> None:

@@ -8,25 +8,29 @@ an adjustment of its own.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 from uuid import UUID
 
+from msgspec import Struct, field
+from msgspec.structs import replace
+
 from channel_kit.money import share
-from order_svc.ledger.values import ORIGIN_KIND, Entry, Wanted, minus, negated, scaled, split
+from order_svc.ledger.values import ORIGIN_KIND, Entry, Wanted, minus, negated, scaled, split, taken_back
 from order_svc.order.values import ZERO, Components, Line, OrderDocument, Refund, RefundLine
 
 REMAINDER_LINE = 0
 """The line number of amounts that belong to no line of the document."""
 
+_NOTHING = Components()
 _GOODS = ("product", "gift_card")
+_ORIGINS = frozenset(ORIGIN_KIND.values())
 _SETTLED = ("paid", "partially_refunded", "refunded")
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Struct, frozen=True):
     """Everything the entries of one order depend on; all refunds are in the document's currency."""
 
     document: OrderDocument
@@ -39,6 +43,10 @@ class Facts:
     @property
     def lifecycle(self) -> str:
         return "deleted" if self.deleted_at else self.document.lifecycle
+
+    def sku(self, line: Line) -> str | None:
+        """Our SKU of a line; None where there is none or it is not known yet."""
+        return self.skus.get(line.platform_sku or "") if line.line_kind == "product" else None
 
 
 @dataclass(slots=True)
@@ -56,7 +64,7 @@ class _Purse:
     def take(self, value: int, units: Decimal = ZERO, part: RefundLine | None = None) -> Components:
         """Takes out `value`, at most what it is worth; by units where it is worth nothing (given away, say)."""
         if self.money.net_minor:
-            taken = _named(self.money, value, part)
+            taken = taken_back(self.money, value, part)
         else:
             taken = scaled(self.money, min(units, self.units), self.units)
         self.money = minus(self.money, taken)
@@ -88,8 +96,7 @@ class _Back(NamedTuple):
     each: _Running | None
 
 
-@dataclass(frozen=True, slots=True)
-class LineOutcome:
+class LineOutcome(Struct, frozen=True):
     """The quantities of one line as the order stands now."""
 
     number: int
@@ -147,7 +154,7 @@ class Book:
                 continue
             self._add(each, "ordered", each.line.ordered, each.line.components, placed, placed)
             if each.line.shipped and each.line.line_kind in _GOODS:
-                self._add(each, "shipped", each.line.shipped, Components(), shipped_at, placed)
+                self._add(each, "shipped", each.line.shipped, _NOTHING, shipped_at, placed)
 
     def _cancel(self) -> list[Decimal]:
         """What never left: taken off by an edit, paid back by a refund, or left over when the order was closed.
@@ -173,7 +180,7 @@ class Book:
             for each in self._buyers:
                 if each.room:
                     self._cancel_units(each, each.room, at)
-                elif not each.line.ordered and not each.earned and each.demand.money != Components():
+                elif not each.line.ordered and not each.earned and each.demand.money != _NOTHING:
                     self._cancelled(each, ZERO, each.demand.money, at)  # money without a quantity
         return backs
 
@@ -206,7 +213,7 @@ class Book:
             each.restocked += min(units, max(ZERO, part.restocked - back))
             value = min(part.amount_minor - paid_back, each.demand.worth)
             components = each.demand.take(value, units, part)
-            if units or components != Components():
+            if units or components != _NOTHING:
                 self._add(each, "returned", -units, negated(components), at, placed)
             unnamed.append((at, part.amount_minor - paid_back - value))
         for at, amount in unnamed:
@@ -233,7 +240,7 @@ class Book:
         for each, net, part in zip(self._buyers, nets, parts, strict=True):
             # A line that costs the buyer nothing may still be somebody's money: a platform's coupon, say.
             each.cash.money = scaled(each.line.components, *((part, net) if net else free))
-            if each.cash.money != Components():
+            if each.cash.money != _NOTHING:
                 self._add(each, "paid", ZERO, each.cash.money, paid_at, paid_at)
         if self.document.paid_minor > within:
             self.flags.add("over-paid")
@@ -245,7 +252,7 @@ class Book:
             value = min(part.amount_minor, each.cash.worth) if each else 0
             if each:
                 components = each.cash.take(value, part.quantity, part)
-                if components != Components():
+                if components != _NOTHING:
                     self._add(each, "refunded", ZERO, negated(components), at, self._paid_at)
             unnamed.append((at, part.amount_minor - value))
         for at, amount in unnamed:
@@ -273,9 +280,9 @@ class Book:
     def _add(
         self, each: _Running, kind: str, quantity: Decimal, money: Components, at: datetime, origin: datetime
     ) -> None:
-        line = each.line
-        sku = self.facts.skus.get(line.platform_sku or "") if line.line_kind == "product" else None
-        self._row(each.number, line.line_kind, kind, quantity, money, sku, at, origin)
+        self._row(
+            each.number, each.line.line_kind, kind, quantity, money, self.facts.sku(each.line), at, origin
+        )
 
     def _add_remainder(self, kind: str, amount: int, at: datetime, origin: datetime) -> None:
         if amount:
@@ -298,8 +305,7 @@ class Book:
         self.entries.append(Wanted(number, line_kind, kind, quantity, money, *about, sku, at, origin))
 
 
-@dataclass(frozen=True, slots=True)
-class Posting:
+class Posting(Struct, frozen=True):
     """What has to be appended: reversals first, then the new entries."""
 
     reversed: tuple[Entry, ...]
@@ -323,26 +329,10 @@ def post(
 
     An undo row points to the live row that it undoes, wherever there is one; when that changes it is posted anew.
     """
-    free: dict[object, list[Entry]] = {}
-    for entry in live:
-        free.setdefault(entry.wanted.content, []).append(entry)
-    kept: set[UUID] = set()
-    missing: list[Wanted] = []
-    origins: dict[tuple[int, str], UUID | None] = {}  # None: it will be new
-    for row in sorted(should, key=lambda row: row.kind in ORIGIN_KIND):  # what is undone before its undoing
-        origin = (row.line_no, ORIGIN_KIND.get(row.kind, ""))
-        to_be_new = origin in origins and origins[origin] is None
-        same = [] if to_be_new else free.get(row.content, [])
-        found = next(
-            (n for n, entry in enumerate(same) if entry.origin_entry_id == origins.get(origin)), None
-        )
-        match = None if found is None else same.pop(found).entry_id
-        if match is None:
-            missing.append(row)
-        else:
-            kept.add(match)
-        if row.kind in ORIGIN_KIND.values():
-            origins[row.line_no, row.kind] = match
+    # What is undone comes before its undoing.
+    ordered = [row for row in should if row.kind not in ORIGIN_KIND]
+    ordered += [row for row in should if row.kind in ORIGIN_KIND]
+    kept, missing, origins = _matched(live, ordered) if live else (frozenset[UUID](), ordered, {})
     reversals = tuple(
         replace(
             entry,
@@ -361,9 +351,40 @@ def post(
     for row in missing:
         origin_id = origins.get((row.line_no, ORIGIN_KIND.get(row.kind, "")))
         added.append(Entry(identify(), order_id, row, at, cause, origin_entry_id=origin_id))
-        if row.kind in ORIGIN_KIND.values():
+        if row.kind in _ORIGINS:
             origins[row.line_no, row.kind] = added[-1].entry_id
     return Posting(reversals, tuple(added))
+
+
+_Origins = dict[tuple[int, str], UUID | None]
+"""The entry of each (line, kind) that others may undo; None: it will be new."""
+
+
+def _matched(
+    live: Sequence[Entry], should: Sequence[Wanted]
+) -> tuple[frozenset[UUID], list[Wanted], _Origins]:
+    """The live entries that stay, the rows that no live entry stands for, and what there is to point to."""
+    free: dict[Wanted, list[Entry]] = {}
+    for entry in live:
+        free.setdefault(entry.wanted, []).append(entry)
+    kept: set[UUID] = set()
+    missing: list[Wanted] = []
+    origins: _Origins = {}
+    for row in should:
+        origin = (row.line_no, ORIGIN_KIND.get(row.kind, ""))
+        to_be_new = origin in origins and origins[origin] is None
+        same = [] if to_be_new else free.get(row, [])
+        found = next(
+            (n for n, entry in enumerate(same) if entry.origin_entry_id == origins.get(origin)), None
+        )
+        match = None if found is None else same.pop(found).entry_id
+        if match is None:
+            missing.append(row)
+        else:
+            kept.add(match)
+        if row.kind in _ORIGINS:
+            origins[row.line_no, row.kind] = match
+    return frozenset(kept), missing, origins
 
 
 def _start(number: int, line: Line, left: bool) -> _Running:
@@ -372,24 +393,5 @@ def _start(number: int, line: Line, left: bool) -> _Running:
     earned = bool(line.shipped) if goods else left
     room = max(ZERO, line.ordered - line.shipped) if goods else ZERO if left else line.ordered
     return _Running(
-        number, line, earned, room, _Purse(line.components, line.ordered), _Purse(Components(), line.ordered)
+        number, line, earned, room, _Purse(line.components, line.ordered), _Purse(_NOTHING, line.ordered)
     )
-
-
-def _named(money: Components, value: int, part: RefundLine | None) -> Components:
-    """`value` taken out of `money`, which is worth something: with the tax and freight that the refund names
-    for it, the rest in the proportion of what is there."""
-    plain = scaled(money, value, money.net_minor)
-    if part is None or not value or (part.tax_minor is None and part.freight_minor is None):
-        return plain
-    named = {
-        name: share(amount, value, part.amount_minor)
-        for name in ("tax_minor", "freight_minor")
-        if (amount := getattr(part, name)) is not None
-    }
-    tax = named.get("tax_minor", plain.tax_minor)
-    freight = named.get("freight_minor", plain.freight_minor)
-    others, rest = replace(money, tax_minor=0, freight_minor=0), value - tax - freight
-    within = max(0, min(rest, others.net_minor))
-    kept = scaled(others, within, others.net_minor)
-    return replace(kept, list_minor=kept.list_minor + rest - within, tax_minor=tax, freight_minor=freight)

@@ -1,7 +1,7 @@
 """The ledger's table: entries are added and read, never changed; each waits in `ledger_unsealed` for its block."""
 
 from collections.abc import Sequence
-from dataclasses import fields
+from typing import Any
 from uuid import UUID
 
 from channel_kit.database import Read, Row, Write
@@ -12,7 +12,7 @@ COLUMNS = """e.entry_id, e.order_id, e.line_no, e.line_kind, e.kind, e.quantity,
   e.platform_coupon_minor, e.merchant_coupon_minor, e.freight_minor, e.tax_minor, e.platform_fee_minor, e.net_minor,
   e.tax_included, e.partner_id, e.channel, e.sku, e.business_at, e.origin_at, e.recorded_at, e.cause_delivery_id,
   e.reverses_entry_id, e.origin_entry_id, e.entry_hash"""
-_COMPONENTS = tuple(field.name for field in fields(Components))
+_COMPONENTS = Components.__struct_fields__
 
 
 def entry(row: Row) -> Entry:
@@ -62,7 +62,6 @@ async def append(tx: Write, entries: Sequence[Entry]) -> None:
     """Adds entries and puts them before the sealer. Raises the database's check violations."""
     if not entries:
         return
-    facts = [e.wanted for e in entries]
     await tx.execute(
         """
         with added as (
@@ -70,31 +69,40 @@ async def append(tx: Write, entries: Sequence[Entry]) -> None:
             list_minor, promo_minor, platform_coupon_minor, merchant_coupon_minor, freight_minor, tax_minor,
             platform_fee_minor, net_minor, tax_included, partner_id, channel, sku, business_at, origin_at, recorded_at,
             cause_delivery_id, reverses_entry_id, origin_entry_id, entry_hash)
-          select * from unnest($1::uuid[], $2::uuid[], $3::int[], $4::text[], $5::text[], $6::numeric[], $7::text[],
-            $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[],
-            $14::bigint[], $15::bigint[], $16::bool[], $17::uuid[], $18::text[], $19::text[], $20::timestamptz[],
-            $21::timestamptz[], $22::timestamptz[], $23::uuid[], $24::uuid[], $25::uuid[], $26::text[])
+          select entry_id, order_id, line_no, line_kind, kind, quantity::numeric, currency,
+            list_minor, promo_minor, platform_coupon_minor, merchant_coupon_minor, freight_minor, tax_minor,
+            platform_fee_minor, net_minor, tax_included, partner_id, channel, sku, business_at, origin_at, recorded_at,
+            cause_delivery_id, reverses_entry_id, origin_entry_id, entry_hash
+          from unnest($1::ledger_entry_row[])
           returning entry_id)
         insert into ledger_unsealed (entry_id) select entry_id from added
         """,
-        [e.entry_id for e in entries],
-        [e.order_id for e in entries],
-        [f.line_no for f in facts],
-        [f.line_kind for f in facts],
-        [f.kind for f in facts],
-        [f.quantity for f in facts],
-        [f.currency for f in facts],
-        *([getattr(f.components, name) for f in facts] for name in _COMPONENTS),
-        [f.components.net_minor for f in facts],
-        [f.tax_included for f in facts],
-        [f.partner_id for f in facts],
-        [f.channel for f in facts],
-        [f.sku for f in facts],
-        [f.business_at for f in facts],
-        [f.origin_at for f in facts],
-        [e.recorded_at for e in entries],
-        [e.cause_delivery_id for e in entries],
-        [e.reverses_entry_id for e in entries],
-        [e.origin_entry_id for e in entries],
-        [e.entry_hash for e in entries],
+        [_row(each) for each in entries],
+    )
+
+
+def _row(entry: Entry) -> tuple[Any, ...]:
+    """An entry as the database's `ledger_entry_row`."""
+    facts, money = entry.wanted, entry.wanted.components
+    return (
+        entry.entry_id,
+        entry.order_id,
+        facts.line_no,
+        facts.line_kind,
+        facts.kind,
+        str(facts.quantity),
+        facts.currency,
+        *money.parts,
+        money.net_minor,
+        facts.tax_included,
+        facts.partner_id,
+        facts.channel,
+        facts.sku,
+        facts.business_at,
+        facts.origin_at,
+        entry.recorded_at,
+        entry.cause_delivery_id,
+        entry.reverses_entry_id,
+        entry.origin_entry_id,
+        entry.entry_hash,
     )

@@ -1,20 +1,23 @@
 """What a ledger entry is, before and after it has an identity.
 
 Pure values. A `Wanted` is what should stand in the ledger for one line and kind; an `Entry` is a row that does
-(or did, until its reversal). Their `content` is the same tuple, which is how posting compares the two.
+(or did, until its reversal), with a `Wanted` in it, which is how posting compares the two.
 """
 
 import hashlib
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from functools import cached_property
+from operator import neg, sub
 from uuid import UUID
 
+import msgspec
+from msgspec import Struct
+from msgspec.structs import astuple, replace
+
 from channel_kit.money import share
-from order_svc.order.values import Components
+from order_svc.order.values import Components, RefundLine
 
 DEMAND = ("ordered", "cancelled", "returned")
 CASH = ("paid", "refunded")
@@ -22,8 +25,7 @@ KINDS = (*DEMAND, *CASH, "shipped", "fee")
 ORIGIN_KIND = {"cancelled": "ordered", "returned": "ordered", "refunded": "paid"}
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """One entry as it should be. Components and quantity carry the sign of the kind (undo rows negative)."""
 
     line_no: int
@@ -39,16 +41,8 @@ class Wanted:
     business_at: datetime
     origin_at: datetime
 
-    @property
-    def content(self) -> tuple[Any, ...]:
-        return tuple(getattr(self, name) for name in _CONTENT)
 
-
-_CONTENT = tuple(field.name for field in fields(Wanted))
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True, dict=True):  # the dict keeps the hash
     """One row of the ledger."""
 
     entry_id: UUID
@@ -59,36 +53,36 @@ class Entry:
     reverses_entry_id: UUID | None = None
     origin_entry_id: UUID | None = None
 
-    @property
+    @cached_property
     def entry_hash(self) -> str:
-        """SHA-256 of the canonical form of every column: what blocks are chained over."""
+        """SHA-256 of the canonical form of every column: what blocks are chained over. Worked out once."""
         facts = self.wanted
-        return hashlib.sha256(
-            json.dumps(
-                [
-                    str(self.entry_id),
-                    str(self.order_id),
-                    facts.line_no,
-                    facts.line_kind,
-                    facts.kind,
-                    plain(facts.quantity),
-                    facts.currency,
-                    *(getattr(facts.components, name) for name in _COMPONENTS),
-                    facts.tax_included,
-                    _text(facts.partner_id),
-                    facts.channel,
-                    facts.sku,
-                    instant(facts.business_at),
-                    instant(facts.origin_at),
-                    instant(self.recorded_at),
-                    _text(self.cause_delivery_id),
-                    _text(self.reverses_entry_id),
-                    _text(self.origin_entry_id),
-                ],
-                ensure_ascii=False,
-                separators=(",", ":"),
-            ).encode()
-        ).hexdigest()
+        canonical = _encode(
+            [
+                self.entry_id,
+                self.order_id,
+                facts.line_no,
+                facts.line_kind,
+                facts.kind,
+                plain(facts.quantity),
+                facts.currency,
+                *astuple(facts.components),
+                facts.tax_included,
+                facts.partner_id,
+                facts.channel,
+                facts.sku,
+                instant(facts.business_at),
+                instant(facts.origin_at),
+                instant(self.recorded_at),
+                self.cause_delivery_id,
+                self.reverses_entry_id,
+                self.origin_entry_id,
+            ]
+        )
+        return hashlib.sha256(canonical).hexdigest()
+
+
+_encode = msgspec.json.Encoder().encode
 
 
 def sums(entries: Sequence[Wanted]) -> dict[int, dict[str, tuple[str, int]]]:
@@ -103,16 +97,19 @@ def sums(entries: Sequence[Wanted]) -> dict[int, dict[str, tuple[str, int]]]:
 
 def plain(quantity: Decimal) -> str:
     """A quantity as plain digits without trailing zeros, so that equal quantities are equal texts."""
+    text = str(quantity)
+    if text.isdigit():  # nearly all are whole and written so already
+        return text
     return format(quantity.normalize(), "f") if quantity else "0"
 
 
 def instant(at: datetime) -> str:
     """Microseconds since 1970 as text: the same whatever zone the value came in."""
-    return str(int(at.replace(microsecond=0).timestamp()) * 1_000_000 + at.microsecond)
+    since = at - _EPOCH
+    return str((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds)
 
 
-def _text(value: UUID | None) -> str | None:
-    return None if value is None else str(value)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def split(total: int, weights: Sequence[int]) -> list[int]:
@@ -138,18 +135,33 @@ def scaled(components: Components, part: Decimal | int, whole: Decimal | int) ->
         return Components()
     if part == whole:
         return components
-    stated = {
-        name: share(getattr(components, name), part, whole) for name in _COMPONENTS if name != "list_minor"
-    }
-    return Components(list_minor=share(components.net_minor, part, whole) - sum(stated.values()), **stated)
+    _, *others = astuple(components)
+    stated = [share(amount, part, whole) if amount else 0 for amount in others]
+    return Components(share(components.net_minor, part, whole) - sum(stated), *stated)
 
 
 def minus(left: Components, right: Components) -> Components:
-    return Components(*(getattr(left, name) - getattr(right, name) for name in _COMPONENTS))
+    return Components(*map(sub, astuple(left), astuple(right)))
 
 
 def negated(components: Components) -> Components:
-    return minus(Components(), components)
+    return Components(*map(neg, astuple(components)))
 
 
-_COMPONENTS = tuple(field.name for field in fields(Components))
+def taken_back(money: Components, value: int, part: RefundLine | None) -> Components:
+    """`value` taken out of `money`, which is worth something: with the tax and freight that the refund names
+    for it, the rest in the proportion of what is there."""
+    even = scaled(money, value, money.net_minor)
+    if part is None or not value or (part.tax_minor is None and part.freight_minor is None):
+        return even
+    named = {
+        name: share(amount, value, part.amount_minor)
+        for name in ("tax_minor", "freight_minor")
+        if (amount := getattr(part, name)) is not None
+    }
+    tax = named.get("tax_minor", even.tax_minor)
+    freight = named.get("freight_minor", even.freight_minor)
+    others, rest = replace(money, tax_minor=0, freight_minor=0), value - tax - freight
+    within = max(0, min(rest, others.net_minor))
+    kept = scaled(others, within, others.net_minor)
+    return replace(kept, list_minor=kept.list_minor + rest - within, tax_minor=tax, freight_minor=freight)

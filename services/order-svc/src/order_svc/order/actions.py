@@ -5,11 +5,11 @@ touches. Both end in `_settle`, where entries are posted and the events written.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
 import structlog
+from msgspec.structs import replace
 from pydantic import ValidationError
 
 from channel_events.catalog import EVENT_BYTES_MAX
@@ -231,33 +231,35 @@ def _parts(snapshot: OrderSnapshot, bodies: Sequence[EntryBody]) -> list[list[En
 def _body(entry: Entry) -> EntryBody:
     facts, money = entry.wanted, entry.wanted.components
     try:
-        return EntryBody(
-            entry_id=entry.entry_id,
-            order_id=entry.order_id,
-            line_no=facts.line_no,
-            line_kind=facts.line_kind,
-            kind=facts.kind,
-            quantity=facts.quantity,
-            currency=facts.currency,
-            list_minor=money.list_minor,
-            promo_minor=money.promo_minor,
-            platform_coupon_minor=money.platform_coupon_minor,
-            merchant_coupon_minor=money.merchant_coupon_minor,
-            freight_minor=money.freight_minor,
-            tax_minor=money.tax_minor,
-            platform_fee_minor=money.platform_fee_minor,
-            net_minor=money.net_minor,
-            tax_included=facts.tax_included,
-            partner_id=facts.partner_id,
-            channel=facts.channel,
-            sku=facts.sku,
-            business_at=facts.business_at,
-            origin_at=facts.origin_at,
-            recorded_at=entry.recorded_at,
-            cause_delivery_id=entry.cause_delivery_id,
-            reverses_entry_id=entry.reverses_entry_id,
-            origin_entry_id=entry.origin_entry_id,
-            entry_hash=entry.entry_hash,
+        return EntryBody.model_validate(
+            {
+                "entry_id": entry.entry_id,
+                "order_id": entry.order_id,
+                "line_no": facts.line_no,
+                "line_kind": facts.line_kind,
+                "kind": facts.kind,
+                "quantity": facts.quantity,
+                "currency": facts.currency,
+                "list_minor": money.list_minor,
+                "promo_minor": money.promo_minor,
+                "platform_coupon_minor": money.platform_coupon_minor,
+                "merchant_coupon_minor": money.merchant_coupon_minor,
+                "freight_minor": money.freight_minor,
+                "tax_minor": money.tax_minor,
+                "platform_fee_minor": money.platform_fee_minor,
+                "net_minor": money.net_minor,
+                "tax_included": facts.tax_included,
+                "partner_id": facts.partner_id,
+                "channel": facts.channel,
+                "sku": facts.sku,
+                "business_at": facts.business_at,
+                "origin_at": facts.origin_at,
+                "recorded_at": entry.recorded_at,
+                "cause_delivery_id": entry.cause_delivery_id,
+                "reverses_entry_id": entry.reverses_entry_id,
+                "origin_entry_id": entry.origin_entry_id,
+                "entry_hash": entry.entry_hash,
+            }
         )
     except ValidationError as error:
         raise rules.out_of_bounds(error) from None

@@ -6,14 +6,15 @@ Unknown things (no binding, no SKU, a refund before its order) are flags here, n
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from msgspec import Struct, field
+from msgspec.structs import replace
 from pydantic import ValidationError
 
-from channel_events.order import OrderLine, OrderSnapshot, OrderTotals, Transition
+from channel_events.order import OrderSnapshot, Transition
 from order_svc.ledger.rules import Book, Facts, LineOutcome
 from order_svc.ledger.values import Wanted
 from order_svc.order.values import FULFILMENTS, LIFECYCLES, PAYMENTS, Deletion, OrderDocument, Refund, dump
@@ -47,8 +48,7 @@ class OutOfBounds(Exception):
         self.code, self.detail = code, detail
 
 
-@dataclass(frozen=True, slots=True)
-class Attribution:
+class Attribution(Struct, frozen=True):
     """What our own reference data says of the order: who sold it, and which SKUs its lines are."""
 
     partner_id: UUID | None = None
@@ -65,16 +65,14 @@ def attribute(bindings: Sequence[Mapping[str, Any]], at: datetime) -> Attributio
     return Attribution()
 
 
-@dataclass(frozen=True, slots=True)
-class KnownRefund:
+class KnownRefund(Struct, frozen=True):
     """A refund as best known. `standalone`: told by a message of its own, not only inside an order."""
 
     refund: Refund
     standalone: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(Struct, frozen=True):
     """One order as the ledger knows it. `document` is None while only refunds of it are known."""
 
     order_id: UUID
@@ -188,8 +186,7 @@ def facts(head: Head) -> Facts | None:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(Struct, frozen=True):
     """Everything derived from a head: its entries, its snapshot for the outside, and its flags."""
 
     entries: tuple[Wanted, ...]
@@ -202,25 +199,28 @@ def account(head: Head) -> Account | None:
     if known is None:
         return None
     document, book = known.document, Book(known)
+    outcomes = book.outcomes
     try:
-        lines = tuple(_line(outcome, known) for outcome in book.outcomes)
-        snapshot = OrderSnapshot(
-            order_id=head.order_id,
-            platform=head.platform,
-            shop_id=head.shop_id,
-            platform_order_id=head.platform_order_id,
-            channel=known.channel,
-            partner_id=known.partner_id,
-            currency=document.currency,
-            tax_included=document.tax_included,
-            lifecycle=known.lifecycle,
-            payment=document.payment,
-            fulfilment=document.fulfilment,
-            business_at=document.placed_at,
-            paid_at=document.paid_at,
-            flags=tuple(sorted(_flags(head, known, lines) | book.flags)),
-            totals=_totals(book.entries),
-            lines=lines,
+        # Checked at once: to make each line a record of its own first costs twice as much.
+        snapshot = OrderSnapshot.model_validate(
+            {
+                "order_id": head.order_id,
+                "platform": head.platform,
+                "shop_id": head.shop_id,
+                "platform_order_id": head.platform_order_id,
+                "channel": known.channel,
+                "partner_id": known.partner_id,
+                "currency": document.currency,
+                "tax_included": document.tax_included,
+                "lifecycle": known.lifecycle,
+                "payment": document.payment,
+                "fulfilment": document.fulfilment,
+                "business_at": document.placed_at,
+                "paid_at": document.paid_at,
+                "flags": tuple(sorted(_flags(head, known, outcomes) | book.flags)),
+                "totals": _totals(book.entries),
+                "lines": tuple(_line(outcome, known) for outcome in outcomes),
+            }
         )
     except ValidationError as error:
         raise out_of_bounds(error) from None
@@ -234,30 +234,30 @@ def out_of_bounds(error: ValidationError) -> OutOfBounds:
     return OutOfBounds("out-of-bounds", f"{error.title}/{place}: {first['msg']}")
 
 
-def _line(outcome: LineOutcome, known: Facts) -> OrderLine:
+def _line(outcome: LineOutcome, known: Facts) -> dict[str, Any]:
     line = outcome.line
-    return OrderLine(
-        line_no=outcome.number,
-        line_kind=line.line_kind,
-        platform_sku=line.platform_sku,
-        sku=known.skus.get(line.platform_sku or "") if line.line_kind == "product" else None,
-        ordered=line.ordered,
-        cancelled=outcome.cancelled,
-        shipped=line.shipped,
-        returned=outcome.returned,
-        restocked=outcome.restocked,
-        net_minor=line.components.net_minor,
-    )
+    return {
+        "line_no": outcome.number,
+        "line_kind": line.line_kind,
+        "platform_sku": line.platform_sku,
+        "sku": known.sku(line),
+        "ordered": line.ordered,
+        "cancelled": outcome.cancelled,
+        "shipped": line.shipped,
+        "returned": outcome.returned,
+        "restocked": outcome.restocked,
+        "net_minor": line.components.net_minor,
+    }
 
 
-def _flags(head: Head, known: Facts, lines: Sequence[OrderLine]) -> set[str]:
+def _flags(head: Head, known: Facts, outcomes: Sequence[LineOutcome]) -> set[str]:
     flags = {*known.document.flags, *head.marks}
     if known.partner_id is None and known.channel is None:
         flags.add("unbound-shop")
-    goods = [line for line in lines if line.line_kind == "product"]
-    if any(line.sku is None for line in goods):
+    goods = [outcome for outcome in outcomes if outcome.line.line_kind == "product"]
+    if any(known.sku(each.line) is None for each in goods):
         flags.add("unknown-sku")
-    if any(line.returned > line.shipped for line in goods):
+    if any(each.returned > each.line.shipped for each in goods):
         flags.add("over-returned")
     if sum(refund.amount_minor for refund in known.refunds) > known.document.paid_minor:
         flags.add("over-refunded")
@@ -268,21 +268,21 @@ def _flags(head: Head, known: Facts, lines: Sequence[OrderLine]) -> set[str]:
     return flags
 
 
-def _totals(entries: Sequence[Wanted]) -> OrderTotals:
+def _totals(entries: Sequence[Wanted]) -> dict[str, int]:
     net: dict[str, int] = {}
     sales = 0
     for entry in entries:
         net[entry.kind] = net.get(entry.kind, 0) + entry.components.net_minor
         if entry.kind in ("paid", "refunded"):
             sales += entry.components.net_sales_minor
-    return OrderTotals(
-        ordered_net_minor=net.get("ordered", 0),
-        cancelled_net_minor=net.get("cancelled", 0),
-        returned_net_minor=net.get("returned", 0),
-        paid_minor=net.get("paid", 0),
-        refunded_minor=net.get("refunded", 0),
-        net_sales_minor=sales,
-    )
+    return {
+        "ordered_net_minor": net.get("ordered", 0),
+        "cancelled_net_minor": net.get("cancelled", 0),
+        "returned_net_minor": net.get("returned", 0),
+        "paid_minor": net.get("paid", 0),
+        "refunded_minor": net.get("refunded", 0),
+        "net_sales_minor": sales,
+    }
 
 
 def transitions(before: OrderSnapshot | None, after: OrderSnapshot, at: datetime) -> tuple[Transition, ...]:

@@ -1,12 +1,12 @@
 """The orders' tables: heads, lines, documents kept as evidence, refunds. Many orders at a time."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
-from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
+
+import msgspec
+from msgspec.structs import replace
 
 from channel_events.order import OrderSnapshot
 from channel_kit.database import Read, Row, Write
@@ -14,7 +14,7 @@ from channel_kit.ids import uuid7
 from order_svc.ledger.rules import REMAINDER_LINE
 from order_svc.ledger.values import Wanted, sums
 from order_svc.order.rules import Attribution, Head, KnownRefund
-from order_svc.order.values import ZERO, Deletion, OrderDocument, Triple, dump, load_order, load_refund
+from order_svc.order.values import Deletion, OrderDocument, Triple, dump, load_order, load_refund
 
 
 async def open_heads(tx: Write, triples: Iterable[Triple]) -> None:
@@ -45,7 +45,7 @@ async def find(tx: Read, triples: Iterable[Triple]) -> dict[Triple, UUID]:
         [triple.shop_id for triple in wanted],
         [triple.platform_order_id for triple in wanted],
     )
-    return {Triple(row.platform, row.shop_id, row.platform_order_id): row.order_id for row in rows}
+    return {Triple(*triple): order_id for order_id, *triple in rows}
 
 
 async def lock(tx: Write, order_ids: Iterable[UUID]) -> dict[UUID, Head]:
@@ -60,30 +60,31 @@ async def lock(tx: Write, order_ids: Iterable[UUID]) -> dict[UUID, Head]:
         """,
         ids,
     )
-    heads = {row.order_id: _head(row) for row in rows}
+    heads = {head.order_id: head for head in map(_head, rows)}
     refunds: dict[UUID, dict[str, KnownRefund]] = {}
     # A placeholder of this moment has none.
     if known := [head.order_id for head in heads.values() if head.revision]:
         sql = "select order_id, external_id, standalone, document::text as document from refund where order_id = any($1::uuid[])"
         for row in await tx.rows(sql, known):
-            found = KnownRefund(load_refund(row.document), row.standalone)
-            refunds.setdefault(row.order_id, {})[row.external_id] = found
-    return {key: replace(head, refunds=refunds.get(key, {})) for key, head in heads.items()}
+            known_refund = KnownRefund(load_refund(row.document), row.standalone)
+            refunds.setdefault(row.order_id, {})[row.external_id] = known_refund
+    return heads | {key: replace(heads[key], refunds=found) for key, found in refunds.items()}
 
 
 def _head(row: Row) -> Head:
-    deleted = row.deleted_version is not None
+    order_id, platform, shop_id, platform_order_id, revision, stream_version, document, *more = row
+    deleted_version, deleted_at, partner_id, channel, marks = more
     return Head(
-        row.order_id,
-        row.platform,
-        row.shop_id,
-        row.platform_order_id,
-        row.revision,
-        row.stream_version,
-        load_order(row.document) if row.document else None,
-        Deletion(row.platform_order_id, row.deleted_version, row.deleted_at) if deleted else None,
-        attribution=Attribution(row.partner_id, row.channel),
-        marks=frozenset(row.marks),
+        order_id,
+        platform,
+        shop_id,
+        platform_order_id,
+        revision,
+        stream_version,
+        load_order(document) if document else None,
+        None if deleted_version is None else Deletion(platform_order_id, deleted_version, deleted_at),
+        attribution=Attribution(partner_id, channel),
+        marks=frozenset(marks),
     )
 
 
@@ -97,57 +98,59 @@ class Saved(NamedTuple):
 
 async def save_heads(tx: Write, saved: Sequence[Saved]) -> None:
     """Writes heads back; the caller has moved revision and stream version."""
-    ordered = sorted(saved, key=lambda each: each.head.order_id)
-    heads = [each.head for each in ordered]
-    snapshots = [each.snapshot for each in ordered]
     await tx.execute(
         """
-        update order_head h set revision = t.revision, stream_version = t.stream_version, document = t.document::json,
-          deleted_version = t.deleted_version, deleted_at = t.deleted_at, number = t.number, lifecycle = t.lifecycle,
-          payment = t.payment, fulfilment = t.fulfilment, currency = t.currency, partner_id = t.partner_id, channel = t.channel,
-          business_at = t.business_at, paid_at = t.paid_at, flags = string_to_array(t.flags, ' '),
-          marks = string_to_array(t.marks, ' '), ordered_net_minor = t.ordered, paid_minor = t.paid,
-          refunded_minor = t.refunded, net_sales_minor = t.sales, updated_at = clock_timestamp()
-        from unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[],
-          $9::text[], $10::text[], $11::uuid[], $12::text[], $13::timestamptz[], $14::timestamptz[], $15::text[],
-          $16::text[], $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::timestamptz[])
-          t(order_id, revision, stream_version, document, deleted_version, number, lifecycle, payment, fulfilment,
-            currency, partner_id, channel, business_at, paid_at, flags, marks, ordered, paid, refunded, sales, deleted_at)
-        where h.order_id = t.order_id
+        update order_head h set revision = t.revision, stream_version = t.stream_version, document = t.document,
+          deleted_version = t.deleted_version, deleted_at = t.deleted_at, marks = t.marks, number = t.number,
+          lifecycle = t.lifecycle, payment = t.payment, fulfilment = t.fulfilment, currency = t.currency,
+          partner_id = t.partner_id, channel = t.channel, business_at = t.business_at, paid_at = t.paid_at, flags = t.flags,
+          ordered_net_minor = t.ordered_net_minor, paid_minor = t.paid_minor, refunded_minor = t.refunded_minor,
+          net_sales_minor = t.net_sales_minor, updated_at = clock_timestamp()
+        from unnest($1::order_head_row[]) t where h.order_id = t.order_id
         """,
-        [head.order_id for head in heads],
-        [head.revision for head in heads],
-        [head.stream_version for head in heads],
-        [dump(head.document) if head.document else None for head in heads],
-        [head.deletion.version if head.deletion else None for head in heads],
-        [head.document.number if head.document else None for head in heads],
-        [each.lifecycle if each else None for each in snapshots],
-        [each.payment if each else None for each in snapshots],
-        [each.fulfilment if each else None for each in snapshots],
-        [each.currency if each else None for each in snapshots],
-        [head.attribution.partner_id for head in heads],
-        [head.attribution.channel for head in heads],
-        [each.business_at if each else None for each in snapshots],
-        [each.paid_at if each else None for each in snapshots],
-        [
-            " ".join(each.flags) if each else _waiting(head)
-            for head, each in zip(heads, snapshots, strict=True)
-        ],
-        [" ".join(sorted(head.marks)) for head in heads],
-        [each.totals.ordered_net_minor if each else 0 for each in snapshots],
-        [each.totals.paid_minor if each else 0 for each in snapshots],
-        [each.totals.refunded_minor if each else 0 for each in snapshots],
-        [each.totals.net_sales_minor if each else 0 for each in snapshots],
-        [head.deletion.at if head.deletion else None for head in heads],
+        [_head_row(each) for each in sorted(saved, key=lambda each: each.head.order_id)],
     )
 
 
-def _waiting(head: Head) -> str:
-    return "refund-before-order" if head.refunds else "deleted-before-order"
+def _head_row(saved: Saved) -> tuple[Any, ...]:
+    """A head as the database's `order_head_row`."""
+    head, snapshot = saved.head, saved.snapshot
+    document, deletion, bound = head.document, head.deletion, head.attribution
+    known = (
+        head.order_id,
+        head.revision,
+        head.stream_version,
+        document.text if document else None,
+        deletion.version if deletion else None,
+        deletion.at if deletion else None,
+        sorted(head.marks),
+        document.number if document else None,
+    )
+    if snapshot is None:
+        flag = "refund-before-order" if head.refunds else "deleted-before-order"
+        nothing = (None, None, None, None, bound.partner_id, bound.channel, None, None)
+        return (*known, *nothing, [flag], 0, 0, 0, 0)
+    totals = snapshot.totals
+    return (
+        *known,
+        snapshot.lifecycle,
+        snapshot.payment,
+        snapshot.fulfilment,
+        snapshot.currency,
+        bound.partner_id,
+        bound.channel,
+        snapshot.business_at,
+        snapshot.paid_at,
+        list(snapshot.flags),
+        totals.ordered_net_minor,
+        totals.paid_minor,
+        totals.refunded_minor,
+        totals.net_sales_minor,
+    )
 
 
 class _LineRow(NamedTuple):
-    """A row of `order_line`, in the order of its columns."""
+    """The database's `order_line_row`."""
 
     order_id: UUID
     line_no: int
@@ -156,11 +159,11 @@ class _LineRow(NamedTuple):
     platform_sku: str | None
     sku: str | None
     title: str | None
-    ordered: Decimal
-    cancelled: Decimal
-    shipped: Decimal
-    returned: Decimal
-    restocked: Decimal
+    ordered: str
+    cancelled: str
+    shipped: str
+    returned: str
+    restocked: str
     net_minor: int
     kinds: str
     partner_id: UUID | None
@@ -174,44 +177,41 @@ async def save_lines(tx: Write, saved: Sequence[Saved]) -> None:
     """
     known = sorted((each for each in saved if each.snapshot), key=lambda each: each.head.order_id)
     rows = [row for each in known for row in _line_rows(each)]
-    if not known:
-        return
-    await tx.execute(
-        """
-        delete from order_line l
-        where l.order_id = any($1::uuid[]) and not exists (
-          select from unnest($2::uuid[], $3::int[]) t(order_id, line_no)
-          where t.order_id = l.order_id and t.line_no = l.line_no)
-        """,
-        [each.head.order_id for each in known],
-        [row.order_id for row in rows],
-        [row.line_no for row in rows],
-    )
+    if before := {each.head.order_id for each in known if each.head.revision > 1}:  # others have no lines yet
+        kept = [row for row in rows if row.order_id in before]
+        await tx.execute(
+            """
+            delete from order_line l
+            where l.order_id = any($1::uuid[]) and not exists (
+              select from unnest($2::uuid[], $3::int[]) t(order_id, line_no)
+              where t.order_id = l.order_id and t.line_no = l.line_no)
+            """,
+            sorted(before),
+            [row.order_id for row in kept],
+            [row.line_no for row in kept],
+        )
     if not rows:
         return
     await tx.execute(
         """
         insert into order_line (order_id, line_no, external_id, line_kind, platform_sku, sku, title, ordered, cancelled,
           shipped, returned, restocked, net_minor, kinds, partner_id)
-        select order_id, line_no, external_id, line_kind, platform_sku, sku, title, ordered, cancelled, shipped, returned,
-          restocked, net_minor, kinds::json, partner_id
-        from unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::numeric[],
-          $9::numeric[], $10::numeric[], $11::numeric[], $12::numeric[], $13::bigint[], $14::text[], $15::uuid[])
-          t(order_id, line_no, external_id, line_kind, platform_sku, sku, title, ordered, cancelled, shipped, returned,
-            restocked, net_minor, kinds, partner_id)
+        select order_id, line_no, external_id, line_kind, platform_sku, sku, title, ordered::numeric, cancelled::numeric,
+          shipped::numeric, returned::numeric, restocked::numeric, net_minor, kinds, partner_id
+        from unnest($1::order_line_row[])
         on conflict (order_id, line_no) do update set external_id = excluded.external_id, line_kind = excluded.line_kind,
           platform_sku = excluded.platform_sku, sku = excluded.sku, title = excluded.title, ordered = excluded.ordered,
           cancelled = excluded.cancelled, shipped = excluded.shipped, returned = excluded.returned,
           restocked = excluded.restocked, net_minor = excluded.net_minor, kinds = excluded.kinds,
           partner_id = excluded.partner_id
         """,
-        *(list(column) for column in zip(*rows, strict=True)),
+        rows,
     )
 
 
 def _line_rows(saved: Saved) -> list[_LineRow]:
     head = saved.head
-    kinds = {no: json.dumps(line) for no, line in sums(saved.entries).items()}
+    kinds = {no: msgspec.json.encode(line).decode() for no, line in sums(saved.entries).items()}
     assert saved.snapshot is not None  # noqa: S101  the caller kept such only
     assert head.document is not None  # noqa: S101  there is no snapshot without one
     rows = [
@@ -223,11 +223,11 @@ def _line_rows(saved: Saved) -> list[_LineRow]:
             line.platform_sku,
             line.sku,
             source.title,
-            line.ordered,
-            line.cancelled,
-            line.shipped,
-            line.returned,
-            line.restocked,
+            str(line.ordered),
+            str(line.cancelled),
+            str(line.shipped),
+            str(line.returned),
+            str(line.restocked),
             line.net_minor,
             kinds.get(line.line_no, "{}"),
             head.attribution.partner_id,
@@ -236,7 +236,7 @@ def _line_rows(saved: Saved) -> list[_LineRow]:
     ]
     if REMAINDER_LINE in kinds:
         words: tuple[str, str, None, None, None] = ("remainder", "adjustment", None, None, None)
-        none = (ZERO, ZERO, ZERO, ZERO, ZERO)
+        none = ("0", "0", "0", "0", "0")
         partner = head.attribution.partner_id
         rows.append(_LineRow(head.order_id, REMAINDER_LINE, *words, *none, 0, kinds[REMAINDER_LINE], partner))
     return rows
@@ -267,7 +267,7 @@ async def add_revisions(tx: Write, evidence: Sequence[Evidence]) -> None:
             [each.outcome for each in evidence],
             [each.document.version for each in evidence],
             [each.document.content_hash for each in evidence],
-            [dump(each.document) for each in evidence],
+            [each.document.text for each in evidence],
             [each.recorded_at for each in evidence],
         )
 

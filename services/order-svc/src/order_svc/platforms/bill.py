@@ -24,24 +24,31 @@ _TAXED_KINDS: Final = frozenset({"product", "freight"})
 
 @dataclass(slots=True)
 class _Draft:
-    line: Line
+    """A line whose amounts are not settled yet; `stated` are components by name."""
+
+    external_id: str
+    line_kind: str
+    ordered: Decimal
     net_minor: int
     stated: dict[str, int] = field(default_factory=dict)
+    sku: str | None = None
+    title: str | None = None
+    removed: Decimal = ZERO
+    shipped: Decimal = ZERO
 
     def finish(self) -> Line:
         rest = self.net_minor - sum(self.stated.values())
-        name = _REMAINDER.get(self.line.line_kind, "list_minor")
+        name = _REMAINDER.get(self.line_kind, "list_minor")
         components = Components(**{**self.stated, name: self.stated.get(name, 0) + rest})
-        line = self.line
         return Line(
-            line.external_id,
-            line.line_kind,
-            line.ordered,
+            self.external_id,
+            self.line_kind,
+            self.ordered,
             components,
-            line.platform_sku,
-            line.title,
-            line.removed,
-            line.shipped,
+            self.sku,
+            self.title,
+            self.removed,
+            self.shipped,
         )
 
 
@@ -122,8 +129,7 @@ class Bill:
             self.flags.add("negative-line")
             units = 0
         identity = self._unique(external_id)
-        line = Line(identity, kind, ordered, Components(), sku, title, removed, shipped)
-        self._drafts.append(_Draft(line, units, components))
+        self._drafts.append(_Draft(identity, kind, ordered, units, components, sku, title, removed, shipped))
         self._check_size()
         return identity
 
@@ -131,9 +137,7 @@ class Bill:
         """Split a tax that only the header states over the lines, in proportion to what they cost."""
         if not tax or any(draft.stated.get("tax_minor") for draft in self._drafts):
             return
-        taxed = [
-            draft for draft in self._drafts if draft.line.line_kind in _TAXED_KINDS and draft.net_minor > 0
-        ]
+        taxed = [draft for draft in self._drafts if draft.line_kind in _TAXED_KINDS and draft.net_minor > 0]
         if not taxed:
             return
         self.flags.add("tax-apportioned")
@@ -145,7 +149,7 @@ class Bill:
 
     def close(self, total: Decimal | None, pointer: str = "") -> tuple[tuple[Line, ...], int]:
         """All lines and the total in minor units; the nets of the lines sum to it, platform fees apart."""
-        billed = sum(draft.net_minor for draft in self._drafts if draft.line.line_kind != "platform_fee")
+        billed = sum(draft.net_minor for draft in self._drafts if draft.line_kind != "platform_fee")
         if total is None:
             self.flags.add("total-not-stated")
             total_minor = billed
@@ -165,8 +169,7 @@ class Bill:
 
     def _adjust(self, difference: int, pointer: str) -> None:
         _check_range(difference, pointer)
-        line = Line(self._unique("adjustment"), "adjustment", ONE, Components())
-        self._drafts.append(_Draft(line, difference))
+        self._drafts.append(_Draft(self._unique("adjustment"), "adjustment", ONE, difference))
         self._check_size()
 
     def _unique(self, wanted: str) -> str:

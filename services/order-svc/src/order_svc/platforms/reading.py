@@ -26,6 +26,7 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 # Two numbers of 40 digits multiply, and thousands of such products add up, without losing a digit.
 _EXACT = Context(prec=200, rounding=ROUND_HALF_EVEN)
+_SMALL: Final = 10**14 - 1  # a whole number up to here is an id or a quantity without another look
 # What nearly every amount looks like; anything else takes the long way through the kit.
 _PLAIN = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,10})?", re.A)
 
@@ -56,7 +57,7 @@ def parse(raw: bytes) -> Any:
 
 def _load(text: str) -> Any:
     try:
-        return json.loads(text, parse_float=Decimal, parse_constant=_no_constant, object_pairs_hook=_object)
+        return _DECODER.decode(text)
     except json.JSONDecodeError:
         raise
     except (ValueError, ArithmeticError):
@@ -82,6 +83,11 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(result) != len(pairs) and any(result[key] != value for key, value in pairs):
         raise Unreadable("duplicate-key", "an object has one key twice with different values: send it once")
     return result
+
+
+_DECODER: Final = json.JSONDecoder(
+    parse_float=Decimal, parse_constant=_no_constant, object_pairs_hook=_object
+)
 
 
 def _check_depth(value: Any) -> None:
@@ -145,8 +151,7 @@ def number_of(value: Any, pointer: str) -> Decimal | None:
     if isinstance(value, str):
         value = value.strip()
         if _PLAIN.fullmatch(value):
-            number = Decimal(value)
-            return number if number else abs(number)
+            return _plain(value)
     if value is None or value == "":
         return None
     if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
@@ -158,6 +163,12 @@ def number_of(value: Any, pointer: str) -> Decimal | None:
             "not-a-number" if isinstance(value, str) and not _LONG.fullmatch(value) else "number-out-of-range"
         )
         raise Unreadable(code, f"{pointer}: {error}") from None
+
+
+def _plain(text: str) -> Decimal:
+    """The number that `_PLAIN` found; "-0" is 0, since its sign would show up in texts and hashes."""
+    number = Decimal(text)
+    return number or abs(number)
 
 
 _LONG = re.compile(r"[+-]?[0-9]*\.?[0-9]*(?:[eE][+-]?[0-9]+)?", re.A)
@@ -190,7 +201,11 @@ def id_of(value: Any, pointer: str) -> str | None:
 
 
 class Node:
-    """A JSON object and where it stands in the document. Every accessor gives None for "not stated"."""
+    """A JSON object and where it stands in the document. Every accessor gives None for "not stated".
+
+    An order is read through some hundred of these. So what most senders write is answered at once, and the pointer
+    is put together for the others only: it stands in what they are refused with.
+    """
 
     __slots__ = ("at", "value")
 
@@ -208,16 +223,25 @@ class Node:
 
     def ident(self, name: str) -> str | None:
         value = self.value.get(name)
-        return None if value is None else id_of(value, self.pointer(name))
+        if value is None:
+            return None
+        if type(value) is int and 0 <= value <= _SMALL:
+            return str(value)
+        return id_of(value, self.pointer(name))
 
     def text(self, name: str, limit: int = TITLE_MAX) -> str | None:
         """Free text, cut at `limit`; a number is taken as written, anything else as not stated."""
         value = self.value.get(name)
-        if isinstance(value, int | Decimal) and not isinstance(value, bool):
-            value = str(value)
-        if not isinstance(value, str):
+        if value is None:
             return None
-        return clean(value.strip(), self.pointer(name))[:limit] or None
+        if not isinstance(value, str):
+            if isinstance(value, bool) or not isinstance(value, int | Decimal):
+                return None
+            value = str(value)
+        value = value.strip()
+        if not value.isascii() or "\x00" in value:
+            clean(value, self.pointer(name))
+        return value[:limit] or None
 
     def code(self, name: str) -> str | None:
         """A short identifying text such as an SKU: not cut, but refused beyond the length of an id."""
@@ -233,11 +257,19 @@ class Node:
 
     def number(self, name: str) -> Decimal | None:
         value = self.value.get(name)
-        return None if value is None else number_of(value, self.pointer(name))
+        if value is None:
+            return None
+        if type(value) is str and _PLAIN.fullmatch(value):
+            return _plain(value)
+        return number_of(value, self.pointer(name))
 
     def quantity(self, name: str) -> Decimal | None:
         value = self.value.get(name)
-        return None if value is None else quantity_of(value, self.pointer(name))
+        if value is None:
+            return None
+        if type(value) is int and 0 <= value <= _SMALL:
+            return Decimal(value)
+        return quantity_of(value, self.pointer(name))
 
     def instant(self, name: str, *, zoneless_is_utc: bool = False) -> datetime | None:
         value = self.value.get(name)
@@ -251,9 +283,10 @@ class Node:
 
     def children(self, name: str) -> "list[Node]":
         """The objects of a list. PHP writes a list with holes as an object keyed by numbers: read it too."""
-        value, pointer = self.value.get(name), self.pointer(name)
-        if value is None or value == "":
+        value = self.value.get(name)
+        if value is None or value == "" or value == []:
             return []
+        pointer = self.pointer(name)
         if isinstance(value, dict) and all(key.isascii() and key.isdigit() for key in value):
             value = [value[key] for key in sorted(value, key=lambda key: (len(key), key))]
         if not isinstance(value, list):
@@ -283,6 +316,8 @@ def unwrap(value: Any, wrappers: frozenset[str]) -> list[Node]:
 
 def merged(parts: Sequence[Documents | Ignored]) -> Documents | Ignored:
     """What the documents of one body say together; why the first is ignored when all are."""
+    if len(parts) == 1:
+        return parts[0]
     kept = [part for part in parts if isinstance(part, Documents)]
     if not kept:
         return parts[0]

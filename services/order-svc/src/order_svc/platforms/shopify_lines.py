@@ -217,12 +217,14 @@ def _discounts(node: Node, automatic: frozenset[int], fallback: str | None) -> t
 
 
 def _tax(node: Node) -> Decimal:
-    return sum((shop_amount(one, "price") or ZERO for one in node.children("tax_lines")), ZERO)
+    return sum([shop_amount(one, "price") or ZERO for one in node.children("tax_lines")], ZERO)
 
 
 def _sku(item: Node) -> str | None:
     """The seller's SKU; where none was given, the variant or product by its id, so that it can be mapped."""
+    if sku := item.code("sku"):
+        return sku
     for prefix, name in (("variant", "variant_id"), ("product", "product_id")):
-        if not item.code("sku") and (found := item.ident(name)):
+        if found := item.ident(name):
             return f"{prefix}:{found}"
-    return item.code("sku")
+    return None
