@@ -33,7 +33,7 @@ mutants: $(VENV)/ready-dev ## Plant bugs one at a time in a copy; each must turn
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
 fuzz: $(VENV)/ready-dev ## Search the schemas and the parsers for inputs that break them, longer than the tests do
-	@QUDAO_FUZZ=long $(BIN)/python -m pytest tests/fuzz $(ARGS)
+	@QUDAO_FUZZ=12 $(BIN)/python -m pytest tests/fuzz $(ARGS)
 
 bench: $(VENV)/ready-dev ## Measure every hot path beside what others would do, in one run
 	@$(BIN)/python -m bench $(ARGS)

@@ -158,7 +158,7 @@ async def test_safety_and_quarantine_limit_what_may_be_promised(api: Any, house:
     await house.register("A")
     await house.receive("A", 10)
     stock_id = (await house.stock("A")).stock_id
-    path = f"/v1/stock/{stock_id}"
+    path = f"/v1/stock/levels/{stock_id}"
     limited = await api.call(
         "PATCH", path, json={"safety": "3", "quarantined": "2"}, headers={"if-match": '"1"'}
     )
@@ -298,9 +298,9 @@ BAD_COMMANDS: list[tuple[str, str, Any, int, str]] = [
         422,
         "invalid-request",
     ),
-    ("PATCH", f"/v1/stock/{uuid4()}", {"safety": "1"}, 404, "not-found"),
-    ("PATCH", f"/v1/stock/{uuid4()}", {"safety": "-1"}, 422, "invalid-request"),
-    ("PATCH", "/v1/stock/not-an-id", {"safety": "1"}, 422, "invalid-request"),
+    ("PATCH", f"/v1/stock/levels/{uuid4()}", {"safety": "1"}, 404, "not-found"),
+    ("PATCH", f"/v1/stock/levels/{uuid4()}", {"safety": "-1"}, 422, "invalid-request"),
+    ("PATCH", "/v1/stock/levels/not-an-id", {"safety": "1"}, 422, "invalid-request"),
     ("POST", "/v1/availability", {"skus": []}, 422, "invalid-request"),
 ]
 

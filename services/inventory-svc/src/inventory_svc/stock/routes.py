@@ -317,7 +317,7 @@ async def read_stock(
     return [StockView.of(row) for row in rows]
 
 
-@router.patch("/v1/stock/{stock_id}")
+@router.patch("/v1/stock/levels/{stock_id}")
 async def limit_stock(
     stock_id: UUID,
     command: Annotated[LimitStock, json_body(LimitStock)],
