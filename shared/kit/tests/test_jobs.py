@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 
 from channel_kit.database import StaleWrite
-from channel_kit.jobs import Health, Job, Pause
+from channel_kit.jobs import PACE_SECONDS, Health, Job, Pace, Pause
 
 
 class Work:
@@ -32,9 +32,21 @@ async def during(job: Job, stopping: asyncio.Event, seconds: float) -> None:
 
 async def test_a_job_runs_until_nothing_is_left_and_then_seldom(stopping: asyncio.Event) -> None:
     work = Work(200)
-    await during(Job("test", work.run, idle_seconds=30), stopping, 0.4)
+    await during(Job("test", work.run, idle_seconds=30), stopping, 20 * PACE_SECONDS + 0.3)
     assert work.left == 0
     assert 21 <= work.runs <= 25
+
+
+async def test_rounds_that_find_little_keep_apart_and_large_ones_do_not_wait() -> None:
+    pace = Pace()
+    began = time.monotonic()
+    await pace.kept()
+    assert time.monotonic() - began >= PACE_SECONDS * 0.9
+    pace.restart()
+    await asyncio.sleep(PACE_SECONDS * 1.5)  # a round that took its time
+    began = time.monotonic()
+    await pace.kept()
+    assert time.monotonic() - began < PACE_SECONDS
 
 
 async def test_news_wakes_a_job_at_once(stopping: asyncio.Event) -> None:

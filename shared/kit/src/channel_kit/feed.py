@@ -19,7 +19,7 @@ from aiokafka.errors import ConsumerStoppedError, KafkaError
 from channel_events.topics import Topic
 from channel_kit import parking, positions, telemetry
 from channel_kit.database import WORKER, Database, Write, is_away
-from channel_kit.jobs import Health, Pause, being_cancelled
+from channel_kit.jobs import Health, Pace, Pause, being_cancelled
 from channel_kit.poll import Handler, Poll, Record
 from channel_kit.settings import ServiceSettings
 from channel_kit.topics import cluster_id
@@ -103,11 +103,13 @@ class Feed:
             for record in batch
         ]
         if records:
+            pace = Pace()
             self._idle.clear()
             try:
                 await self._handle(records)
             finally:
                 self._idle.set()
+            await pace.kept()
         self.health.touch()
         await self._survey()
         self._watchdog.check()
