@@ -64,8 +64,6 @@ def exemplified(found: Survey, house: House) -> dict[str, Any]:
     for path, method, operation in _operations(document):
         name = f"{method.upper()} {path}"
         parameters = operation.setdefault("parameters", [])
-        if method in ("patch", "put"):  # they take it, though the document does not say so
-            parameters.append({"name": "If-Match", "in": "header", "schema": {"type": "string"}})
         for parameter in parameters:
             if (value := example(found, name, parameter["name"])) is not None:
                 parameter["example"] = value

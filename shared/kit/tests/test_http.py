@@ -7,7 +7,7 @@ from uuid import UUID
 
 import httpx
 import pytest
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 from pydantic import BaseModel
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from structlog.testing import capture_logs
@@ -19,11 +19,11 @@ from channel_kit.gather import Overloaded
 from channel_kit.http import (
     Body,
     CurrencyCode,
+    IfMatch,
     Router,
     View,
     create_app,
     etag,
-    if_match,
     json_body,
 )
 from channel_kit.idempotency import IdempotencyKey
@@ -87,8 +87,7 @@ async def wrong_answer() -> MadeView:
 
 
 @router.get("/v1/revision", dependencies=[public])
-async def revision(request: Request) -> dict[str, Any]:
-    seen = if_match(request)
+async def revision(seen: IfMatch) -> dict[str, Any]:
     if seen is not None and seen != 3:
         raise PreconditionFailed
     return {"seen": seen}

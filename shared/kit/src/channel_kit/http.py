@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Annotated, Any, Final, TypeVar, cast, get_args
 from urllib.parse import unquote_to_bytes
 
-from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Header, Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.params import Depends as DependsMarker
 from fastapi.routing import APIRoute, iter_route_contexts
@@ -144,11 +144,13 @@ def etag(revision: int) -> str:
     return f'"{revision}"'
 
 
-def if_match(request: Request) -> int | None:
-    """The revision the caller saw, or None when it does not say (or says `*`). Raises `BadRequest`.
-
-    The caller of this raises `PreconditionFailed` when the revision is stale.
-    """
+async def _if_match(
+    request: Request,
+    if_match: Annotated[
+        str | None,
+        Header(alias="If-Match", description="The ETag as it was received; 412 when it is stale by now"),
+    ] = None,
+) -> int | None:
     values = request.headers.getlist("if-match")
     if not values or values == ["*"]:
         return None
@@ -158,6 +160,11 @@ def if_match(request: Request) -> int | None:
     if len(values) > 1 or not quoted or not (digits.isascii() and digits.isdigit()) or len(digits) > 18:
         raise BadRequest('Send one strong ETag in If-Match, such as "3", exactly as it was received.')
     return int(digits)
+
+
+IfMatch = Annotated[int | None, Depends(_if_match)]
+"""A route parameter `seen: IfMatch`: the revision the caller saw, None when it does not say (or says `*`); 400 for what is
+no ETag of ours. The route raises `PreconditionFailed` when the revision is stale."""
 
 
 def create_app(

@@ -14,7 +14,7 @@ from pydantic import Field, StringConstraints
 from channel_events.values import Code, MinorUnits, RatePpm, Text
 from channel_kit.auth import Caller, scope
 from channel_kit.database import Write
-from channel_kit.http import Body, CurrencyCode, Router, View, database, etag, if_match, json_body
+from channel_kit.http import Body, CurrencyCode, IfMatch, Router, View, database, etag, json_body
 from channel_kit.ids import uuid7
 from channel_kit.pagination import Cursor, Page
 from incentive_svc.plan import actions, rules, store
@@ -186,13 +186,17 @@ async def draft(
 
 @router.post("/v1/plans/{code}/versions/{version}/activate")
 async def activate(
-    code: CodeInPath, version: VersionInPath, caller: Writer, request: Request, response: Response
+    code: CodeInPath,
+    version: VersionInPath,
+    caller: Writer,
+    seen: IfMatch,
+    request: Request,
+    response: Response,
 ) -> PlanView:
     """Put a version in force; cells of its periods are restated soon after. Doing it again changes nothing.
 
     Takes If-Match with the plan's ETag. Versions it overlaps end where it begins, or are replaced.
     """
-    seen = if_match(request)
 
     async def run(tx: Write) -> PlanView:
         await actions.activate(tx, code, version, seen)

@@ -11,7 +11,7 @@ from channel_events.values import Code, MinorUnits, Text
 from channel_kit.auth import Caller, scope
 from channel_kit.database import Write
 from channel_kit.files import ImportReport, upload_body
-from channel_kit.http import Body, CurrencyCode, Router, View, database, etag, if_match, json_body
+from channel_kit.http import Body, CurrencyCode, IfMatch, Router, View, database, etag, json_body
 from channel_kit.pagination import Cursor, Page
 from channel_kit.problems import NotFound
 from inventory_svc.imports import Verdict, take_in
@@ -123,11 +123,12 @@ async def change_item(
     item_id: UUID,
     command: Annotated[ChangeItem, json_body(ChangeItem)],
     caller: Annotated[Caller, scope("stock:write", staff=True)],
+    seen: IfMatch,
     request: Request,
     response: Response,
 ) -> ItemView:
     """Changes an item; with If-Match only as it was read."""
-    seen, changes = if_match(request), _tuples(command.model_dump(exclude_unset=True))
+    changes = _tuples(command.model_dump(exclude_unset=True))
     stored = await database(request).transact(
         caller.actor, lambda tx: actions.replace(tx, item_id, changes, seen)
     )

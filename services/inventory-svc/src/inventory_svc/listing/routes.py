@@ -10,7 +10,7 @@ from channel_events.values import Code, Text
 from channel_kit.auth import Caller, scope
 from channel_kit.database import Write
 from channel_kit.files import ImportReport, upload_body
-from channel_kit.http import Body, Router, View, database, etag, if_match, json_body
+from channel_kit.http import Body, IfMatch, Router, View, database, etag, json_body
 from channel_kit.pagination import Cursor, Page
 from inventory_svc.imports import Verdict, take_in
 from inventory_svc.listing import actions, rules, store
@@ -68,11 +68,12 @@ async def list_listings(
 async def map_listing(
     command: Annotated[MapListing, json_body(MapListing)],
     caller: Annotated[Caller, scope("stock:write", staff=True)],
+    seen: IfMatch,
     request: Request,
     response: Response,
 ) -> ListingView:
     """Says what a platform SKU means. Order lines that waited for it are held; mapped lines stay as they are."""
-    mapped, seen = Mapped(**command.model_dump()), if_match(request)
+    mapped = Mapped(**command.model_dump())
     stored = await database(request).transact(caller.actor, lambda tx: actions.map_one(tx, mapped, seen))
     response.headers["etag"] = etag(stored.revision)
     return ListingView.of(stored)

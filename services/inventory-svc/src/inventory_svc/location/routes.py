@@ -11,7 +11,7 @@ from channel_events.values import Code, Text
 from channel_kit.auth import Caller, scope
 from channel_kit.database import Write
 from channel_kit.files import ImportReport, upload_body
-from channel_kit.http import Body, Router, View, database, etag, if_match, json_body
+from channel_kit.http import Body, IfMatch, Router, View, database, etag, json_body
 from channel_kit.pagination import Cursor, Page
 from inventory_svc.imports import Verdict, take_in
 from inventory_svc.location import actions, rules, store
@@ -74,11 +74,12 @@ async def list_locations(
 async def put_location(
     command: Annotated[PutLocation, json_body(PutLocation)],
     caller: Annotated[Caller, scope("stock:write", staff=True)],
+    seen: IfMatch,
     request: Request,
     response: Response,
 ) -> LocationView:
     """Creates a location or changes its name; with If-Match only as it was read."""
-    location, seen = Location(command.code, command.name), if_match(request)
+    location = Location(command.code, command.name)
     stored = await database(request).transact(caller.actor, lambda tx: actions.put(tx, location, seen))
     response.headers["etag"] = etag(stored.revision)
     return LocationView.of(stored)

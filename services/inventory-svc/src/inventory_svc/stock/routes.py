@@ -17,7 +17,7 @@ from channel_events.values import Code, Quantity, Text, quantity_text
 from channel_kit.auth import Caller, scope
 from channel_kit.database import STAFF, Write
 from channel_kit.files import ImportReport, upload_body
-from channel_kit.http import Body, Router, View, database, etag, if_match, json_body
+from channel_kit.http import Body, IfMatch, Router, View, database, etag, json_body
 from channel_kit.idempotency import IdempotencyKey, fingerprint, once
 from channel_kit.pagination import Cursor, Page
 from channel_kit.problems import NotFound
@@ -322,11 +322,11 @@ async def limit_stock(
     stock_id: UUID,
     command: Annotated[LimitStock, json_body(LimitStock)],
     caller: Annotated[Caller, scope("stock:write", staff=True)],
+    seen: IfMatch,
     request: Request,
     response: Response,
 ) -> StockView:
     """Sets the safety stock and what is quarantined; with If-Match only as it was read."""
-    seen = if_match(request)
     shelf = await database(request).transact(
         caller.actor, lambda tx: actions.limit(tx, stock_id, command.safety, command.quarantined, seen)
     )

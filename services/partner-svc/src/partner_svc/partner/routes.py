@@ -12,7 +12,7 @@ from channel_kit import auth, idempotency
 from channel_kit.auth import Caller
 from channel_kit.database import Write
 from channel_kit.files import BadFile, ImportReport, RowVerdict, Table, read_table, upload_body
-from channel_kit.http import Body, Router, View, database, etag, if_match, json_body
+from channel_kit.http import Body, IfMatch, Router, View, database, etag, json_body
 from channel_kit.idempotency import IdempotencyKey
 from channel_kit.pagination import Cursor, Page
 from channel_kit.problems import NotFound, Problem
@@ -135,11 +135,11 @@ async def change_partner(
     partner_id: UUID,
     command: Annotated[ChangePartner, json_body(ChangePartner)],
     caller: Writer,
+    revision: IfMatch,
     request: Request,
     response: Response,
 ) -> PartnerView:
     """Change a partner as it was read (If-Match). 409 `state-not-allowed`, `parent-cycle`; 412, 428."""
-    revision = if_match(request)
     if revision is None:
         raise PreconditionRequired
     changes = {name: getattr(command, name) for name in command.model_fields_set - {"reason"}}
