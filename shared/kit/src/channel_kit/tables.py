@@ -30,7 +30,9 @@ create table outbox (
   payload json not null,
   created_at timestamptz not null default clock_timestamp(),
   unique (aggregate_id, aggregate_type, aggregate_version)
-) with (toast_tuple_target = 8160); -- uncompressed up to 8 kB: it is read once and soon pruned, and packing took half of its insert
+)
+-- Up to 8 kB it is not compressed: it is read once and soon pruned, and packing it took half of its insert.
+with (toast_tuple_target = 8160);
 create table outbox_pending (id bigint primary key, shard smallint not null);
 create table watermark (
   aggregate_id uuid not null,
