@@ -161,6 +161,9 @@ class _Road:
                     f"orders of the load from {sent.first} on did not arrive in {_SETTLE_SECONDS_MAX} s"
                 )
             await asyncio.sleep(0.25)
+        there = await self.dbs["order"].fetchval("select count(*) from order_head")
+        if there < self.acknowledged:
+            raise Incorrect(f"{self.acknowledged} orders were acknowledged and {there} are there")
 
     async def _still(self) -> bool:
         if await self.dbs["order"].fetchval("select exists (select from delivery where status = 'new')"):
@@ -171,8 +174,10 @@ class _Road:
         cells = "coalesce(sum({}), 0) from {}"
         announced = await self.dbs["incentive"].fetchval("select " + cells.format("stream_version", "cell"))
         shown = await self.dbs["insight"].fetchval("select " + cells.format("version", "cell_fact"))
+        # Not what was acknowledged: of a call that got no answer nobody knows, and its order is there all the same.
+        taken = await self.dbs["order"].fetchval("select count(*) from order_head")
         orders = await self.dbs["insight"].fetchval("select count(*) from order_fact")
-        return bool(announced == shown and orders == self.acknowledged)
+        return bool(announced == shown and orders == taken)
 
     async def _times(self, sent: _Sent) -> _Measured:
         """The rate from the first webhook's arrival to the last order that is held, accrued and visible, and how long
@@ -182,7 +187,7 @@ class _Road:
             "order", "select order_id, received_at from delivery where message_id = any($1)", numbers
         )
         orders = list(came)
-        if len(orders) != sent.acknowledged:
+        if len(orders) < sent.acknowledged:
             raise Incorrect(f"{sent.acknowledged} orders were acknowledged and {len(orders)} are there")
         moment = (
             "select order_id, max(pg_xact_commit_timestamp(xmin)) from {} where order_id = any($1) group by 1"
