@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 IDLE_SECONDS_MIN = 0.05
 PACE_SECONDS = 0.02
 """Rounds that found work begin this far apart at least. The first one after a quiet while never waits, and a full
-batch takes longer anyway; in between, ten orders cost little more than one, so that waiting a moment halves the CPU."""
+batch takes longer anyway; in between, ten orders cost far less than ten times one, so that waiting a moment saves CPU."""
 FAILED_SECONDS_MAX = 5.0
 
 

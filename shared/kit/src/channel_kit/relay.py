@@ -33,7 +33,7 @@ STUCK_SECONDS = 120.0
 
 def partition(key: bytes, partitions: Sequence[int], available: Sequence[int]) -> int:
     """CRC-32 of the key over all partitions: librdkafka's "consistent". Never over the available ones only, which
-    would move keys while a broker is away. The client's own hash is a loop in Python, a third of a round's CPU."""
+    would move keys while a broker is away. The client's own hash is a loop in Python, a seventh of a round's CPU."""
     return zlib.crc32(key) % len(partitions)
 
 
